@@ -1,0 +1,173 @@
+"""What the plane kernels execute: which planes are computed from which, in what order.
+
+A `PlaneProgram` describes a network of 3x3 convolutions (any dilation, stride 1, padding that
+keeps the size) with optional ReLUs, whose outputs are planes or a final dense 1x1 layer (the
+*head*). Concatenation needs nothing: every channel is a plane, and an edge names the plane that
+it reads. The program holds structure only; taps, biases and the head's matrix are passed beside
+it, so that they can be trained.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from leanline.kernels.conv3 import (
+    GATE_NONE,
+    GATE_OTHER,
+    GATE_SELF,
+    START_FROM_BIAS,
+    START_FROM_PLANE,
+)
+from leanline.kernels.halo import MODES
+
+Table = Int64[np.ndarray, "rows columns"]
+Ids = Int64[np.ndarray, " count"]
+
+_HEADER = 6
+
+
+@dataclass(frozen=True, eq=False)
+class Gradients:
+    """Data gradient as segments: mirrored edges that read the consumers' gradient planes."""
+
+    segments: Table  # plane, dilation, first edge, last edge, start, gate
+    source: Ids  # plane of each mirrored edge
+    edge: Ids  # edge of the program whose taps, mirrored, it uses
+
+
+@dataclass(frozen=True, eq=False)
+class PlaneProgram:
+    """A sparse network over planes.
+
+    Attributes:
+        inputs: planes 0..inputs-1 hold the input channels.
+        planes: number of planes in all.
+        segments: a row a computed plane, in order of computation: plane, dilation, first edge,
+            last edge (excluded), 1 if a ReLU follows. The i-th row has the i-th bias.
+        source: plane that each edge reads.
+        head: planes that the final 1x1 layer reads; empty when there is none.
+        outputs: number of the head's outputs, or, without a head, planes that are the output.
+        padding: a key of `leanline.kernels.halo.MODES`.
+    """
+
+    inputs: int
+    planes: int
+    segments: Table
+    source: Ids
+    head: Ids
+    outputs: int
+    output_planes: Ids
+    padding: str
+
+    @cached_property
+    def border(self) -> int:
+        """Largest dilation: how far outside the picture a tap may reach."""
+        return int(self.segments[:, 1].max(initial=1))
+
+    def encode(self) -> Int64[Tensor, " size"]:
+        """Pack into one tensor, as the custom operators take it."""
+        header = [self.inputs, self.planes, len(self.segments), self.head.size, self.outputs,
+                  MODES[self.padding]]
+        parts = [header, self.segments.ravel(), self.head, self.output_planes, self.source]
+        return torch.from_numpy(np.concatenate([np.asarray(p, np.int64) for p in parts]))
+
+    @staticmethod
+    def decode(packed: Int64[Tensor, " size"]) -> "PlaneProgram":
+        """Unpack what `encode` made."""
+        data = packed.numpy()
+        inputs, planes, count, head, outputs, mode = (int(n) for n in data[:_HEADER])
+        at = np.cumsum([_HEADER, 5 * count, head, 0 if head else outputs])
+        return PlaneProgram(
+            inputs=inputs,
+            planes=planes,
+            segments=data[at[0] : at[1]].reshape(count, 5),
+            head=data[at[1] : at[2]],
+            outputs=outputs,
+            output_planes=data[at[2] : at[3]],
+            source=data[at[3] :],
+            padding={code: name for name, code in MODES.items()}[mode],
+        )
+
+    @cached_property
+    def gradients(self) -> Gradients:
+        """The data gradient's segments, consumers before producers, input planes last.
+
+        A plane's consumers may have different dilations: they are grouped, the first group starts
+        from what the head (or the output's gradient) left in the plane, the last one applies the
+        gate of the plane's ReLU. Planes that nobody reads get an empty segment, so that every
+        plane is written.
+        """
+        readers: dict[int, dict[int, list[tuple[int, int]]]] = defaultdict(dict)
+        gated = set()
+        for plane, dilation, first, last, relu in self.segments.tolist():
+            if relu:
+                gated.add(plane)
+            for edge in range(first, last):
+                group = readers[int(self.source[edge])].setdefault(dilation, [])
+                group.append((edge, plane))
+        seeded = {*self.head.tolist(), *self.output_planes.tolist()}
+        rows, source, edges = [], [], []
+        computed = self.segments[::-1, 0].tolist()
+        for plane in [*computed, *range(self.inputs)]:
+            groups = sorted(readers[plane].items()) or [(1, [])]
+            for index, (dilation, group) in enumerate(groups):
+                start = START_FROM_PLANE if index or plane in seeded else START_FROM_BIAS
+                final = index == len(groups) - 1 and plane in gated
+                gate = GATE_OTHER if final else GATE_NONE
+                first = len(source)
+                rows.append((plane, dilation, first, first + len(group), start, gate))
+                source += [consumer for _, consumer in group]
+                edges += [edge for edge, _ in group]
+        table = np.asarray(rows, np.int64).reshape(-1, 6)
+        return Gradients(table, np.asarray(source, np.int64), np.asarray(edges, np.int64))
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where the pixels of a plane lie in the buffer of one image (all in floats).
+
+    Rows keep a distance that is no power of two, planes a small skew, so that the rows which a
+    tile reads together do not fall into the same cache sets.
+    """
+
+    height: int
+    width: int
+    halo: int
+
+    @property
+    def lead(self) -> int:
+        return -(-self.halo // 16) * 16
+
+    @property
+    def stride(self) -> int:
+        stride = -(-self.width // 16) * 16 + 2 * self.lead
+        return stride + 16 if stride % 256 == 0 else stride
+
+    @property
+    def origin(self) -> int:
+        return self.halo * self.stride + self.lead
+
+    @property
+    def pitch(self) -> int:
+        return (self.height + 2 * self.halo) * self.stride + 16
+
+    def size(self, planes: int) -> int:
+        """Floats of a buffer of ``planes`` planes, with room for tiles that read past the end."""
+        return planes * self.pitch + (6 * self.halo + 1) * self.stride + 256
+
+    @staticmethod
+    def of(program: PlaneProgram, height: int, width: int) -> "Geometry":
+        """The layout of a program at a picture size.
+
+        A filled border needs twice the reach: the gradient is computed on the border too.
+        """
+        reach = 1 if program.padding == "zeros" else 2
+        return Geometry(height, width, reach * program.border)
+
+
+GATES = {False: GATE_NONE, True: GATE_SELF}

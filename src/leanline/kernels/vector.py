@@ -1,0 +1,131 @@
+"""Explicit SIMD vectors for Numba kernels, as LLVM IR.
+
+Plain nine-tap loops do not vectorise in Numba, so the inner loops of the kernels are written
+with the LLVM builder: a vector is ``<LANES x float>``, loads are unaligned, stores are masked by
+the number of columns that remain, and the multiply-add is ``llvm.fmuladd``. LLVM lowers this to
+whatever the host has (AVX-512, AVX2, NEON); only the number of lanes is chosen here.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import llvmlite.binding
+from llvmlite import ir
+
+IR = Any  # llvmlite ships no type hints: a builder or an IR value
+
+
+def native_lanes() -> int:
+    """Return the float32 lanes of one vector: 16 where the host has AVX-512, else 8."""
+    try:
+        features = llvmlite.binding.get_host_cpu_features()
+    except RuntimeError:  # LLVM does not know this host
+        return 8
+    return 16 if features.get("avx512f", False) else 8
+
+
+LANES = native_lanes()
+FLOAT = ir.FloatType()
+INT = ir.IntType(64)
+VECTOR = ir.VectorType(FLOAT, LANES)
+MASK = ir.VectorType(ir.IntType(1), LANES)
+
+
+def int_constant(value: int) -> IR:
+    """An int64 constant."""
+    return ir.Constant(INT, value)
+
+
+def zero() -> IR:
+    """A vector of zeros."""
+    return ir.Constant(VECTOR, [0.0] * LANES)
+
+
+def splat(builder: IR, scalar: IR) -> IR:
+    """Broadcast a float to every lane."""
+    first = builder.insert_element(ir.Constant(VECTOR, ir.Undefined), scalar, ir.IntType(32)(0))
+    lanes = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+    return builder.shuffle_vector(first, ir.Constant(VECTOR, ir.Undefined), lanes)
+
+
+def load(builder: IR, pointer: IR, index: IR) -> IR:
+    """Load one vector at ``pointer[index]``, aligned to a float only."""
+    address = builder.bitcast(builder.gep(pointer, [index]), VECTOR.as_pointer())
+    return builder.load(address, align=4)
+
+
+def load_scalar(builder: IR, pointer: IR, index: IR) -> IR:
+    """Load one element at ``pointer[index]``."""
+    return builder.load(builder.gep(pointer, [index]))
+
+
+def lane_mask(builder: IR, remaining: IR) -> IR:
+    """True in the lanes below ``remaining`` (an int64; may be negative or large)."""
+    lanes = ir.Constant(ir.VectorType(INT, LANES), list(range(LANES)))
+    undefined = ir.Constant(ir.VectorType(INT, LANES), ir.Undefined)
+    first = builder.insert_element(undefined, remaining, ir.IntType(32)(0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+    limit = builder.shuffle_vector(first, undefined, zeros)
+    return builder.icmp_signed("<", lanes, limit)
+
+
+def store_masked(builder: IR, value: IR, pointer: IR, index: IR, mask: IR) -> None:
+    """Store the lanes of ``value`` that ``mask`` selects; the others are left as they are."""
+    address = builder.bitcast(builder.gep(pointer, [index]), VECTOR.as_pointer())
+    kind = ir.FunctionType(ir.VoidType(), [VECTOR, VECTOR.as_pointer(), ir.IntType(32), MASK])
+    function = _declare(builder, f"llvm.masked.store.v{LANES}f32.p0", kind)
+    builder.call(function, [value, address, ir.IntType(32)(4), mask])
+
+
+def multiply_add(builder: IR, a: IR, b: IR, c: IR) -> IR:
+    """``a * b + c``, fused where the host can."""
+    kind = ir.FunctionType(VECTOR, [VECTOR, VECTOR, VECTOR])
+    return builder.call(_declare(builder, f"llvm.fmuladd.v{LANES}f32", kind), [a, b, c])
+
+
+def keep_positive(builder: IR, value: IR, gate: IR) -> IR:
+    """``value`` where ``gate`` is above 0, else 0 (``gate = value`` gives the ReLU).
+
+    The comparison is "unordered or greater", so that NaN passes through as it does in PyTorch.
+    """
+    return builder.select(builder.fcmp_unordered(">", gate, zero()), value, zero())
+
+
+def horizontal_sum(builder: IR, value: IR) -> IR:
+    """Sum of the lanes, by halving."""
+    width = LANES
+    while width > 1:
+        half = width // 2
+        index = ir.VectorType(ir.IntType(32), half)
+        low = ir.Constant(index, list(range(half)))
+        high = ir.Constant(index, list(range(half, width)))
+        undefined = ir.Constant(ir.VectorType(FLOAT, width), ir.Undefined)
+        value = builder.fadd(
+            builder.shuffle_vector(value, undefined, low),
+            builder.shuffle_vector(value, undefined, high),
+        )
+        width = half
+    return builder.extract_element(value, ir.IntType(32)(0))
+
+
+class Registers:
+    """Named vectors that live across a loop: stack slots that LLVM promotes to registers."""
+
+    def __init__(self, builder: IR, count: int) -> None:
+        with builder.goto_entry_block():
+            self._slots: Sequence[IR] = [builder.alloca(VECTOR) for _ in range(count)]
+        self._builder = builder
+
+    def __getitem__(self, index: int) -> IR:
+        return self._builder.load(self._slots[index])
+
+    def __setitem__(self, index: int, value: IR) -> None:
+        self._builder.store(value, self._slots[index])
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+
+def _declare(builder: IR, name: str, kind: IR) -> IR:
+    module = builder.module
+    return module.globals.get(name) or ir.Function(module, kind, name)
