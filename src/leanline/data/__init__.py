@@ -1,5 +1,17 @@
 """Data sets: simulated pictures and folders of the user's own."""
 
 from leanline.data.circle_square import CircleSquare
+from leanline.data.dataset import ImagingDataset, Split, Task
+from leanline.data.image_folder import ImageFolder, Normalisation, check
+from leanline.data.registry import make
 
-__all__ = ["CircleSquare"]
+__all__ = [
+    "CircleSquare",
+    "ImageFolder",
+    "ImagingDataset",
+    "Normalisation",
+    "Split",
+    "Task",
+    "check",
+    "make",
+]

@@ -24,6 +24,7 @@ from torch.utils.data import Dataset
 
 from leanline.data.dataset import SPLITS, Task, check_index, check_split
 from leanline.errors import ConfigError
+from leanline.records.atomic import atomic_write
 
 logger = logging.getLogger(__name__)
 
@@ -190,8 +191,6 @@ def _cached(
     folder: Path, seed: int, split: str, index: int
 ) -> tuple[Float[np.ndarray, "256 256"], UInt8[np.ndarray, "256 256"]]:
     """The picture from its file in `folder`; made, and kept, when the file is absent or damaged."""
-    from leanline.records.atomic import atomic_open
-
     path = folder / f"{index:05d}.npz"
     try:
         with np.load(path, allow_pickle=False) as stored:  # the archive's checksums are verified
@@ -206,6 +205,6 @@ def _cached(
         logger.warning("cached picture %s is damaged (%s); made again", path, error)
     image, labels = picture(seed, split, index)
     folder.mkdir(parents=True, exist_ok=True)
-    with atomic_open(path) as file:
-        np.savez(file, image=image, labels=labels)
+    with atomic_write(path) as temporary:
+        np.savez(temporary, image=image, labels=labels)
     return image, labels

@@ -1,16 +1,12 @@
 """What every data set of leanline offers."""
 
-from collections.abc import Iterator
 from typing import Literal, Protocol, runtime_checkable
 
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from leanline.errors import ConfigError
 
 Task = Literal["segmentation", "denoising"]
-Image = Float[Tensor, "channels height width"]
-Target = Int[Tensor, "height width"] | Float[Tensor, "channels height width"]
 
 SPLITS = ("train", "val", "test")
 
@@ -68,8 +64,3 @@ def check_index(index: int, length: int) -> int:
     if not -length <= index < length:
         raise IndexError(f"picture {index} asked for in a split of {length}")
     return index % length
-
-
-def pairs(split: Split) -> Iterator[tuple[Tensor, Tensor]]:
-    """Iterates over a split in order."""
-    return (split[i] for i in range(len(split)))

@@ -81,7 +81,7 @@ class MSD(nn.Module):
         self.padding_mode = padding_mode
         # skip_init leaves the values unset, so that the global generator is not advanced.
         self.convs = nn.ModuleList(
-            nn.utils.skip_init(
+            nn.utils.skip_init(  # type: ignore[no-untyped-call]
                 nn.Conv2d,
                 in_channels + i * width,
                 width,
@@ -92,7 +92,7 @@ class MSD(nn.Module):
             )
             for i, dilation in enumerate(self.dilations)
         )
-        self.final = nn.utils.skip_init(
+        self.final = nn.utils.skip_init(  # type: ignore[no-untyped-call]
             nn.Conv2d, in_channels + depth * width, out_channels, kernel_size=1
         )
         self.reset_parameters(seed)
