@@ -6,7 +6,8 @@ import numpy as np
 from leanline.kernels.conv3 import GATE_NONE, GATE_SELF, START_FROM_BIAS, run_segment
 from leanline.kernels.denormals import flush_denormals, restore_denormals
 from leanline.kernels.halo import ZEROS, fill_border, fold_border
-from leanline.kernels.pointwise import plane_product, plane_sum, run_pointwise
+from leanline.kernels.pointwise import run_pointwise
+from leanline.kernels.products import matrix_gradients, plane_sum
 from leanline.kernels.tap_gradient import tap_gradients
 
 
@@ -14,16 +15,14 @@ from leanline.kernels.tap_gradient import tap_gradients
 def _load(picture, planes, plane, origin, stride, height, width):  # type: ignore[no-untyped-def]
     for y in range(height):
         begin = plane + origin + y * stride
-        for x in range(width):
-            planes[begin + x] = picture[y, x]
+        planes[begin : begin + width] = picture[y]
 
 
 @nb.njit(nogil=True, cache=True)
 def _unload(planes, plane, picture, origin, stride, height, width):  # type: ignore[no-untyped-def]
     for y in range(height):
         begin = plane + origin + y * stride
-        for x in range(width):
-            picture[y, x] = planes[begin + x]
+        picture[y] = planes[begin : begin + width]
 
 
 @nb.njit(nogil=True, cache=True)
@@ -109,9 +108,7 @@ def backward_image(grad_out, planes, grads, segments, source, mirror_segments, m
         for k in outputs:
             _load(grad_out[k], grads, extra[k], origin, stride, height, width)
             grad_head_bias[k] += plane_sum(grads, extra[k], origin, stride, height, width)
-            for c in range(head_source.size):
-                grad_head[k, c] += plane_product(grads, extra[k], planes, head_source[c], origin,
-                                                 stride, height, width)
+        matrix_gradients(planes, head_source, grads, extra, origin, stride, height, width, grad_head)
         nothing = (head_source * 0).astype(nb.float32)
         run_pointwise(grads, extra, head_columns, nothing, origin, stride, head_source, grads,
                       origin, stride, height, width)

@@ -108,30 +108,3 @@ def run_pointwise(planes, source, matrix, bias, origin, stride, targets, out, ou
                     _tile_1(planes, source, matrix, bias, k, count, targets, out, pixel, target,
                             width - x)
                     k += 1
-
-
-@nb.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"}, boundscheck=False)
-def plane_sum(planes, plane, origin, stride, height, width):  # type: ignore[no-untyped-def]
-    """Sum of one plane's pixels, in float64 over rows."""
-    total = 0.0
-    for y in range(height):
-        begin = plane + origin + y * stride
-        row = nb.float32(0.0)
-        for x in range(begin, begin + width):
-            row += planes[x]
-        total += row
-    return total
-
-
-@nb.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"}, boundscheck=False)
-def plane_product(left, left_plane, right, right_plane, origin, stride, height,
-                  width):  # type: ignore[no-untyped-def]
-    """Inner product of two planes of equal layout, in float64 over rows."""
-    total = 0.0
-    for y in range(height):
-        begin = origin + y * stride
-        row = nb.float32(0.0)
-        for x in range(begin, begin + width):
-            row += left[left_plane + x] * right[right_plane + x]
-        total += row
-    return total
