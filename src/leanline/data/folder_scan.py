@@ -42,10 +42,98 @@ def scan_folder(root: Path, target: str | None) -> FolderScan:
         return scan
     for split in SPLITS:
         scan.pairs[split] = _scan_split(scan, split)
-    channels = [("train", pair) for pair in scan.pairs["train"][:1]]
-    for split in SPLITS[1:]:
-        channels += [(split, pair) for pair in scan.pairs[split][:1]]
-    for split, pair in channels[1:]:
+    firsts = [scan.pairs[split][0] for split in SPLITS if scan.pairs[split]]
+    for pair in firsts[1:]:
+        _check_channels(scan, firsts[0], pair)
+    return scan
+
+
+def _present_target(root: Path) -> str:
+    if any((root / split / "labels").is_dir() for split in SPLITS):
+        return "labels"
+    return "clean" if any((root / split / "clean").is_dir() for split in SPLITS) else "labels"
+
+
+def _scan_split(scan: FolderScan, split: str) -> list[Pair]:
+    folder = scan.root / split
+    if not folder.is_dir():
+        scan.problems.append(
+            f"{scan.root} has no folder {split!r}; it must hold train, val and test, each with "
+            f"images and {scan.target}"
+        )
+        return []
+    images = _pictures(scan, folder / "images")
+    targets = _pictures(scan, folder / scan.target)
+    if images is None or targets is None:
+        return []
+    for stem in sorted(images.keys() ^ targets.keys()):
+        lonely, there = (images, scan.target) if stem in images else (targets, "images")
+        scan.problems.append(
+            f"{lonely[stem]} has no partner: there is no picture {stem!r} in {folder / there}"
+        )
+    pairs = []
+    for stem in sorted(images.keys() & targets.keys()):
+        headers = [_header(scan, path) for path in (images[stem], targets[stem])]
+        if headers[0] is not None and headers[1] is not None:
+            pairs.append(Pair(images[stem], targets[stem], headers[0], headers[1]))
+    _check_sizes(scan, pairs)
+    return pairs
+
+
+def _pictures(scan: FolderScan, folder: Path) -> dict[str, Path] | None:
+    """Picture files by stem; None where the folder is missing or has none. Others are left out."""
+    if not folder.is_dir():
+        hint = ""
+        if folder.name in TARGETS:
+            hint = (
+                "; for segmentation it must hold labels (class ids, same file names as images), "
+                "for denoising clean"
+            )
+        scan.problems.append(f"{folder.parent} has no folder {folder.name!r}{hint}")
+        return None
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or path.suffix.lower() not in SUFFIXES:
+            continue
+        if path.stem in found:
+            scan.problems.append(
+                f"{folder} has two pictures {path.stem!r}: {found[path.stem].name} and "
+                f"{path.name}; keep one"
+            )
+            continue
+        found[path.stem] = path
+    if not found:
+        scan.problems.append(f"{folder} holds no pictures ({', '.join(SUFFIXES)})")
+        return None
+    return found
+
+
+def _header(scan: FolderScan, path: Path) -> Header | None:
+    try:
+        return read_header(path)
+    except DataError as error:
+        scan.problems.append(str(error))
+        return None
+
+
+def _check_sizes(scan: FolderScan, pairs: Iterable[Pair]) -> None:
+    """Reports pictures that differ in size or channels from the first of their split."""
+    first: Pair | None = None
+    for pair in pairs:
+        if _size(pair.image_header) != _size(pair.target_header):
+            scan.problems.append(
+                f"{pair.image} has {_size(pair.image_header)} pixels but {pair.target} has "
+                f"{_size(pair.target_header)}; a picture and its target must have one size"
+            )
+        if first is None:
+            first = pair
+            continue
+        if _size(pair.image_header) != _size(first.image_header):
+            scan.problems.append(
+                f"mixed sizes: {first.image} has {_size(first.image_header)} pixels and "
+                f"{pair.image} has {_size(pair.image_header)} (height x width); crop or pad the "
+                "pictures of a split to one size"
+            )
         _check_channels(scan, first, pair)
 
 
