@@ -1,0 +1,84 @@
+"""Take every reparametrisation off a model and leave the effective values."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize, prune, remove_spectral_norm, remove_weight_norm
+from torch.nn.utils.weight_norm import WeightNorm
+
+from leanline.masks.slots import Slot, find_slots, hooks
+
+
+def bake_tensor(module: nn.Module, attribute: str) -> None:
+    """Make one tensor of one module a plain parameter again that holds its effective value."""
+    if parametrize.is_parametrized(module, attribute):
+        # A deep copy shares the class that holds the property, and removing deletes it there,
+        # which would break the original. Remove it from a class of this module's own.
+        shared = type(module)
+        module.__class__ = type(shared.__name__, shared.__bases__, dict(vars(shared)))
+        training = module.training
+        module.eval()  # a spectral norm would advance its power iteration
+        try:
+            parametrize.remove_parametrizations(module, attribute, leave_parametrized=True)
+        finally:
+            module.train(training)
+        return
+    found = hooks(module).get(attribute)
+    if found is None:
+        return
+    hook = found[1]
+    if isinstance(hook, prune.BasePruningMethod):
+        prune.remove(module, attribute)  # type: ignore[no-untyped-call]
+    elif isinstance(hook, WeightNorm):
+        remove_weight_norm(module, attribute)
+    else:
+        remove_spectral_norm(module, attribute)
+
+
+def bake_slot(slot: Slot) -> None:
+    """Bake one logical parameter everywhere it is held; a shared one stays shared."""
+    first, first_attribute = slot.holders[0]
+    bake_tensor(first, first_attribute)
+    for module, attribute in slot.holders[1:]:
+        bake_tensor(module, attribute)
+        setattr(module, attribute, getattr(first, first_attribute))
+
+
+def bake(model: nn.Module) -> nn.Module:
+    """Remove every parametrisation of a model, in place, and keep the effective values.
+
+    Masks, weight and spectral norms (parametrised or old-style hooks) and the masks of
+    `torch.nn.utils.prune` go; what they made of the parameters stays, under the plain names.
+
+    Args:
+        model: Any module; changed in place.
+
+    Returns:
+        The same model.
+    """
+    for slot in {id(slot): slot for slot in find_slots(model).values()}.values():
+        bake_slot(slot)
+    for module in list(model.modules()):  # parametrised buffers, which are no parameters
+        for attribute in list(getattr(module, "parametrizations", None) or ()):
+            if parametrize.is_parametrized(module, attribute):
+                bake_tensor(module, attribute)
+    return model
+
+
+def baked_copy(model: nn.Module) -> nn.Module:
+    """A deep copy without parametrisations; the model itself is not touched.
+
+    Works where `copy.deepcopy` alone fails: on models that `torch.nn.utils.prune` or an old-style
+    weight norm left with a computed tensor as an attribute.
+    """
+    memo: dict[int, object] = {}
+    for module in model.modules():
+        for value in vars(module).values():
+            if isinstance(value, Tensor) and not value.is_leaf:
+                memo[id(value)] = value.detach().clone()
+    duplicate = copy.deepcopy(model, memo)
+    with torch.no_grad():
+        return bake(duplicate)
