@@ -1,36 +1,15 @@
 """What all tests share: checked shapes, repeatable random inputs, the development data."""
 
-import ast
 import os
 from pathlib import Path
 
-import jaxtyping
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
-from jaxtyping import _import_hook
 
-COMPILED = {"vectorize", "guvectorize", "cfunc", "intrinsic"}
-"""Numba's decorators: what they are put on is compiled, so the shape checks cannot wrap it."""
+import shape_checks
 
-_is_excluded = _import_hook._is_no_type_check
-
-
-def _is_excluded_or_compiled(node: ast.AST) -> bool:
-    name = getattr(node, "id", getattr(node, "attr", None))
-    if isinstance(name, str) and (name in COMPILED or name.endswith("jit")):
-        return True
-    return _is_excluded(node)
-
-
-# jaxtyping wraps every function below all its other decorators, and Numba cannot compile the
-# wrapper. The hook offers no way to leave functions out but `@no_type_check` in the source, so the
-# test for that is widened; tests/test_hook.py checks that it works.
-_import_hook._is_no_type_check = _is_excluded_or_compiled
-
-# Every call into leanline checks its arguments and results against their annotations. This must
-# come before the first import of leanline.
-jaxtyping.install_import_hook("leanline", "beartype.beartype")
+shape_checks.install("leanline")
 
 settings.register_profile(
     "leanline",

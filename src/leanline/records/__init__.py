@@ -1,18 +1,5 @@
-"""Records of a run: atomic files, run folders, progress bars and logs."""
+"""Records of a run: atomic files, run folders, progress bars and logs.
 
-from leanline.records.atomic import atomic_write, write_bytes, write_text
-from leanline.records.logs import logs
-from leanline.records.progress import Bar, Progress, bar, progress
-from leanline.records.run import RunFolder
-
-__all__ = [
-    "Bar",
-    "Progress",
-    "RunFolder",
-    "atomic_write",
-    "bar",
-    "logs",
-    "progress",
-    "write_bytes",
-    "write_text",
-]
+Import from the modules: `leanline.records.run.RunFolder`, `leanline.records.atomic.atomic_write`,
+`leanline.records.progress.bar`, ... Only `run` and `tensors` need PyTorch; the others load fast.
+"""

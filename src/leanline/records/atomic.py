@@ -8,14 +8,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from leanline.errors import RunError
-from leanline.types import PathLike
 
 TEMPORARY = ".part-"
 """What the name of every temporary file starts with; a killed process may leave one behind."""
 
 
 @contextmanager
-def atomic_write(path: PathLike) -> Iterator[Path]:
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Write a file completely or not at all.
 
     The body writes to the temporary path that it is given, in the folder of the file and with the
@@ -54,13 +53,13 @@ def atomic_write(path: PathLike) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def write_bytes(path: PathLike, content: bytes) -> None:
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
     """Write bytes to a file, completely or not at all; raises as `atomic_write`."""
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
 
 
-def write_text(path: PathLike, content: str) -> None:
+def write_text(path: str | os.PathLike[str], content: str) -> None:
     """Write text to a file as UTF-8, completely or not at all; raises as `atomic_write`."""
     write_bytes(path, content.encode("utf-8"))
 

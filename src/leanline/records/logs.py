@@ -9,7 +9,6 @@ from rich.logging import RichHandler
 
 from leanline.errors import RunError
 from leanline.records.progress import stderr_console
-from leanline.types import PathLike
 
 FILE_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
@@ -17,7 +16,7 @@ _SOURCES = ("leanline", "py.warnings")
 
 
 @contextmanager
-def logs(level: int = logging.INFO, file: PathLike | None = None) -> Iterator[None]:
+def logs(level: int = logging.INFO, file: Path | None = None) -> Iterator[None]:
     """Send leanline's log messages, and Python's warnings, to the terminal and to a file.
 
     What was set before comes back when the context ends. Contexts nest: an inner one may add the
@@ -39,7 +38,7 @@ def logs(level: int = logging.INFO, file: PathLike | None = None) -> Iterator[No
         terminal = RichHandler(level, console=stderr_console(), show_path=False, markup=False)
         handlers.append(terminal)
     if file is not None:
-        handlers.append(_file_handler(Path(file), min(level, logging.INFO)))
+        handlers.append(_file_handler(file, min(level, logging.INFO)))
     for logger in loggers:
         logger.setLevel(min(level, logging.INFO))
         logger.propagate = False

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from functools import cache
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from rich.console import Console
 from rich.progress import (
@@ -35,6 +35,7 @@ SWITCH = "LEANLINE_PROGRESS"
 """Environment variable: ``0`` switches progress bars off, whatever the terminal."""
 
 
+@runtime_checkable
 class Bar(Protocol):
     """One line of progress."""
 
@@ -48,6 +49,7 @@ class Bar(Protocol):
         ...
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Who listens to progress."""
 
@@ -132,6 +134,7 @@ class _Shown:
         try:
             yield _ShownBar(self._shown, task)
         finally:
+            self._shown.refresh()  # the last step may be newer than the last picture
             self._shown.remove_task(task)
 
 
