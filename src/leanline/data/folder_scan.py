@@ -1,10 +1,12 @@
 """What is in a data folder, and everything that is wrong with it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from leanline.data.dataset import SPLITS
-from leanline.data.pictures import Header
+from leanline.data.pictures import SUFFIXES, Header, read_header
+from leanline.errors import DataError
 
 TARGETS = ("labels", "clean")
 

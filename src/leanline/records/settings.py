@@ -34,7 +34,7 @@ def call_with_settings(
     """
     parameters = {
         name: parameter
-        for name, parameter in inspect.signature(factory).parameters.items()
+        for name, parameter in _parameters(factory).items()
         if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
     }
     if not takes_any(factory):
@@ -61,12 +61,12 @@ def call_with_settings(
 
 def accepts(factory: Callable[..., Any], name: str) -> bool:
     """Whether a function can be given a keyword argument of this name."""
-    return name in inspect.signature(factory).parameters or takes_any(factory)
+    return name in _parameters(factory) or takes_any(factory)
 
 
 def takes_any(factory: Callable[..., Any]) -> bool:
     """Whether a function takes keyword arguments of any name (`**settings`)."""
-    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(factory).parameters.values())
+    return any(p.kind is p.VAR_KEYWORD for p in _parameters(factory).values())
 
 
 def nearest(name: str, known: "Sequence[str] | Mapping[str, Any]") -> str:
@@ -89,6 +89,13 @@ def coerce(value: Any, hint: Any, where: str) -> Any:
             continue
     wanted = " or ".join(_spell(option) for option in options)
     raise ConfigError(f"{where}: must be {wanted}, not {value!r}")
+
+
+def _parameters(factory: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(factory).parameters
+    except (ValueError, TypeError):  # some builtins tell nothing
+        return {"settings": inspect.Parameter("settings", inspect.Parameter.VAR_KEYWORD)}
 
 
 def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
@@ -133,13 +140,11 @@ def _as(value: Any, hint: Any) -> Any:
         return value
     if origin in (tuple, list, Sequence):
         return _sequence(value, typing.get_args(hint))
-    if inspect.isclass(hint) and not isinstance(value, str):
-        if isinstance(value, hint):
-            return value
+    if hint is Any or isinstance(value, str):
+        return Path(value) if hint is Path else _literal(value)
+    if inspect.isclass(hint) and not isinstance(value, hint):
         raise ValueError
-    if hint is Path:
-        return Path(value)
-    return _literal(value)
+    return value
 
 
 def _truth(value: Any) -> bool:

@@ -1,0 +1,83 @@
+"""Retraining between the stages of pruning (Algorithm 1)."""
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from leanline.data.dataset import ImagingDataset
+from leanline.training.config import TrainingConfig
+from leanline.training.fabric import Forward, as_it_is
+from leanline.training.loop import Trainer
+from leanline.training.losses import Loss
+
+
+class Retrain:
+    """What `leanline.prune` calls after each stage: trains, evaluates, and goes on next time.
+
+    Each call trains for `config.iterations` steps. Adam's moments and the place in the data order
+    go on from call to call, as in the reference implementation of LEAN; pruned filters lose their
+    moments.
+
+    Args:
+        dataset: pictures and task.
+        config: see `TrainingConfig`.
+        evaluate_on: the split to judge each stage on, or None for none.
+        pictures: judge on the first so many pictures only.
+        forward: makes from the pruned model what is run in its place, such as a sparse runtime that
+            shares its parameters; called once a stage.
+        loss: by default that of the task.
+    """
+
+    def __init__(
+        self,
+        dataset: ImagingDataset,
+        config: TrainingConfig | None = None,
+        evaluate_on: str | None = "val",
+        pictures: int | None = None,
+        forward: Forward = as_it_is,
+        loss: Loss | None = None,
+    ) -> None:
+        self.dataset = dataset
+        self.config = config or TrainingConfig()
+        self.evaluate_on = evaluate_on
+        self.pictures = pictures
+        self.forward = forward
+        self.loss = loss
+        self._trainer: Trainer | None = None
+        self._state: Mapping[str, Tensor] = {}
+
+    def __call__(self, model: nn.Module, stage: object = None) -> dict[str, float]:
+        """Retrains a model in place.
+
+        Args:
+            model: the pruned model; as a rule the same one at every call.
+            stage: passed by `leanline.prune`; not used.
+
+        Returns:
+            "train_loss", the mean over the steps, and what `Trainer.evaluate` returns.
+        """
+        trainer = self._bound_to(model)
+        metrics = {"train_loss": trainer.fit()} if self.config.iterations else {}
+        if self.evaluate_on is not None:
+            metrics |= trainer.evaluate(self.evaluate_on, self.pictures)
+        return metrics
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The step and Adam's moments (see `Trainer.state_dict`); empty before the first call."""
+        return dict(self._state) if self._trainer is None else self._trainer.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Goes on from a state of `state_dict` at the next call, whatever was done before."""
+        self._state = dict(state)
+        self._trainer = None
+
+    def _bound_to(self, model: nn.Module) -> Trainer:
+        if self._trainer is not None and self._trainer.model is model:
+            self._trainer.rebind()
+            return self._trainer
+        state = self.state_dict()
+        trainer = Trainer(model, self.dataset, self.config, self.forward, self.loss)
+        if state:
+            trainer.load_state_dict(state)
+        self._trainer, self._state = trainer, {}
+        return trainer
