@@ -1,0 +1,129 @@
+"""Interleaved timing: the machine's moods hit all candidates alike, so that ratios hold."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from leanline.errors import ConfigError
+
+QUANTILES = (0.25, 0.75)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One candidate's times in milliseconds, and its speed-up against the first candidate.
+
+    Attributes:
+        name: the candidate.
+        median: median time of a call.
+        low: first quartile.
+        high: third quartile.
+        speedup: median over the rounds of first candidate's time / this one's.
+        speedup_low: first quartile of that ratio.
+        speedup_high: third quartile of that ratio.
+    """
+
+    name: str
+    median: float
+    low: float
+    high: float
+    speedup: float
+    speedup_low: float
+    speedup_high: float
+
+
+@dataclass(frozen=True)
+class TimingTable:
+    """Times of several candidates from one interleaved run.
+
+    Attributes:
+        rows: one a candidate, in the order given.
+        rounds: rounds that counted.
+        threads: PyTorch's thread count in the run.
+        device: what it ran on.
+    """
+
+    rows: tuple[Timing, ...]
+    rounds: int
+    threads: int
+    device: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        lines = [f"{'':20s} {'median':>10s} {'quartiles':>21s} {'speed-up':>9s}"]
+        for row in self.rows:
+            spread = f"{row.low:.3f} .. {row.high:.3f}"
+            lines.append(
+                f"{row.name:20s} {row.median:7.3f} ms {spread:>18s} ms {row.speedup:8.2f}x"
+            )
+        lines.append(f"{self.rounds} rounds, interleaved, {self.threads} thread(s), {self.device}")
+        return "\n".join(lines)
+
+
+def benchmark(
+    models: Mapping[str, nn.Module | Callable[..., object]],
+    example_inputs: Tensor | tuple[Tensor, ...],
+    seconds: float = 2.0,
+    rounds: int = 200,
+) -> TimingTable:
+    """Time networks against each other, without gradients, one call of each in turn.
+
+    Args:
+        models: name to network; ratios are against the first.
+        example_inputs: what each is called with.
+        seconds: when to stop (at least 5 rounds are made after one round to warm up).
+        rounds: rounds at most.
+
+    Returns:
+        Medians, quartiles and ratios (of each round, so that slow moments cancel).
+
+    Raises:
+        ConfigError: nothing to time.
+    """
+    if not models:
+        raise ConfigError("benchmark(models={}): give at least one network, by name")
+    inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
+    device = inputs[0].device
+    times: list[list[float]] = []
+    with torch.inference_mode():
+        for model in models.values():
+            _call(model, inputs, device)
+        end = time.perf_counter() + seconds
+        while len(times) < rounds and (len(times) < 5 or time.perf_counter() < end):
+            times.append([_call(model, inputs, device) for model in models.values()])
+    table = np.asarray(times) * 1e3
+    ratios = table[:, :1] / table
+    rows = tuple(
+        Timing(
+            name,
+            float(np.median(table[:, i])),
+            *(float(q) for q in np.quantile(table[:, i], QUANTILES)),
+            float(np.median(ratios[:, i])),
+            *(float(q) for q in np.quantile(ratios[:, i], QUANTILES)),
+        )
+        for i, name in enumerate(models)
+    )
+    return TimingTable(rows, len(times), torch.get_num_threads(), _name(device))
+
+
+def _call(model: Callable[..., object], inputs: tuple[Tensor, ...], device: torch.device) -> float:
+    start = time.perf_counter()
+    model(*inputs)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+def _name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return torch.backends.cpu.get_cpu_capability()
