@@ -33,6 +33,7 @@ BOX = 32
 OBJECTS = 24
 CLASSES = ("background", "filled square", "hollow square", "disc", "ring")
 _CORNERS = SIZE - BOX + 1
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile)
 _VERSION = 1  # of the recipe, in the name of the cache folder
 
 
@@ -193,7 +194,8 @@ def _cached(
     """The picture from its file in `folder`; made, and kept, when the file is absent or damaged."""
     path = folder / f"{index:05d}.npz"
     try:
-        with np.load(path, allow_pickle=False) as stored:  # the archive's checksums are verified
+        # the archive's checksums are verified
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             image, labels = stored["image"], stored["labels"]
         shapes_right = image.shape == labels.shape == (SIZE, SIZE)
         if shapes_right and image.dtype == np.float32 and labels.dtype == np.uint8:
@@ -201,7 +203,7 @@ def _cached(
         logger.warning("cached picture %s is not a Circle-Square picture; made again", path)
     except FileNotFoundError:
         pass
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         logger.warning("cached picture %s is damaged (%s); made again", path, error)
     image, labels = picture(seed, split, index)
     folder.mkdir(parents=True, exist_ok=True)

@@ -20,6 +20,7 @@ from leanline.errors import DataError
 SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
 _TIFF = (".tif", ".tiff")
 _JPEG = (".jpg", ".jpeg")
+_BITS_PER_SAMPLE = 258  # a tag of TIFF
 _COLOUR = {"RGB": 3, "P": 3}
 _GREY = ("1", "L", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 # What Pillow and tifffile raise for files that are cut off or damaged.
@@ -95,12 +96,14 @@ def read_labels(path: Path) -> Int[Tensor, "height width"]:
 
 
 def _needs_tifffile(path: Path) -> bool:
-    """Whether a file is a TIFF of a kind that Pillow cannot open (16-bit or float colours)."""
+    """Whether a file is a TIFF that Pillow cannot open, or not without loss (16-bit colours)."""
     if path.suffix.lower() not in _TIFF:
         return False
     try:
         with PillowImage.open(path) as opened:
-            return opened.mode not in (*_GREY, *_COLOUR)
+            bits = getattr(opened, "tag_v2", {}).get(_BITS_PER_SAMPLE, (8,))
+            loses_bits = opened.mode == "RGB" and int(np.max(bits)) > 8
+            return loses_bits or opened.mode not in (*_GREY, *_COLOUR)
     except UnidentifiedImageError:
         return True
 
