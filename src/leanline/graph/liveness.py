@@ -1,0 +1,197 @@
+"""Which channels are on a kept path from an input to an output.
+
+Section 4.4.2 removes channels without input and channels that a batch norm finds constant; here
+also channels that no output reads go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool
+
+from leanline.graph.filters import by_group, from_group
+from leanline.graph.program import Operation, Program
+
+# Section 4.4.2: a smaller running variance means that the channel is constant.
+DEAD_VARIANCE = 1e-40
+
+_CHANNELWISE = frozenset({"unary", "pool", "resample", "pad", "identity", "output"})
+
+
+@dataclass(frozen=True, eq=False)
+class Liveness:
+    """What is alive in a program.
+
+    Attributes:
+        channels: For each operation, a boolean for each channel of its result: True where the
+            channel is fed (depends on an input, or may hold a constant that cleaning leaves alone)
+            and reaches an output. After cleaning all other channels that a live one could read are
+            exactly zero.
+        fed: The same, without asking whether it reaches an output.
+        filters: For each convolution or linear weight by name, live filters in the layout of
+            weight.shape[:2]: kept, from a fed channel, to a live one.
+    """
+
+    channels: tuple[Bool[np.ndarray, "_"], ...]
+    fed: tuple[Bool[np.ndarray, "_"], ...]
+    filters: Mapping[str, Bool[np.ndarray, "_ _"]]
+
+
+def find_untouched(program: Program) -> frozenset[str]:
+    """Weights of convolutions that pruning left alone: those without a mask beside ones with."""
+    if not program.kept:
+        return frozenset()
+    return frozenset(
+        operation.parameters["weight"]
+        for operation in program.operations
+        if operation.kind == "convolution" and operation.parameters["weight"] not in program.kept
+    )
+
+
+def find_live(
+    program: Program,
+    kept: Mapping[str, Bool[np.ndarray, "_ _"]] | None = None,
+    untouched: Collection[str] | None = None,
+) -> Liveness:
+    """Find the live channels and filters of a program.
+
+    Args:
+        program: The traced network.
+        kept: Filters that are kept, by weight name in the layout of weight.shape[:2]; a weight that
+            is missing keeps all. Default: the masks found on the model.
+        untouched: Weights whose bias cleaning must not zero, so that their outputs count as fed.
+            Default: `find_untouched`.
+    """
+    masks = _masks(program) if kept is None else kept
+    frozen = _always_fed(program, find_untouched(program) if untouched is None else untouched)
+    fed: list[np.ndarray] = []
+    for operation in program.operations:
+        fed.append(_feed(program, operation, [fed[i] for i in operation.inputs], masks, frozen))
+    reach = [np.zeros(operation.channels, dtype=bool) for operation in program.operations]
+    for operation in reversed(program.operations):
+        _reach(program, operation, reach, masks)
+    channels = tuple(f & r for f, r in zip(fed, reach, strict=True))
+    filters: dict[str, np.ndarray] = {}
+    for operation in program.operations:
+        if operation.kind in ("convolution", "linear"):
+            name = operation.parameters["weight"]
+            alive = _alive_filters(program, operation, fed, channels, masks)
+            filters[name] = filters[name] | alive if name in filters else alive
+    return Liveness(channels, tuple(fed), filters)
+
+
+def dead_by_variance(program: Program, operation: Operation) -> Bool[np.ndarray, "channels"]:
+    """Channels that a batch norm finds constant."""
+    variance = program.tensors[operation.parameters["running_var"]]
+    return (variance < DEAD_VARIANCE).cpu().numpy()
+
+
+def _masks(program: Program) -> dict[str, np.ndarray]:
+    return {name: mask.cpu().numpy() for name, mask in program.kept.items()}
+
+
+def _always_fed(program: Program, untouched: Collection[str]) -> frozenset[int]:
+    """Operations that may put out constants which cleaning does not zero."""
+    shared = {name for name, steps in program.uses.items() if len(steps) > 1}
+    found = set()
+    for operation in program.operations:
+        own, kind = operation.parameters, operation.kind
+        if kind == "batch_norm":
+            constant = not shared.isdisjoint(own.values())
+        elif kind == "convolution" and "bias" in own:
+            constant = own["weight"] in untouched or own["bias"] in shared
+        else:
+            constant = kind == "linear" and "bias" in own
+        if constant:
+            found.add(operation.index)
+    return frozenset(found)
+
+
+def _grouped_mask(
+    program: Program, operation: Operation, masks: Mapping[str, np.ndarray]
+) -> Bool[np.ndarray, "groups outputs inputs"]:
+    name = operation.parameters["weight"]
+    mask = masks.get(name)
+    if mask is None:
+        mask = np.broadcast_to(np.True_, tuple(program.tensors[name].shape[:2]))
+    return by_group(operation, mask)
+
+
+def _feed(
+    program: Program,
+    operation: Operation,
+    inputs: list[np.ndarray],
+    masks: Mapping[str, np.ndarray],
+    frozen: frozenset[int],
+) -> Bool[np.ndarray, "channels"]:
+    kind, count = operation.kind, operation.channels
+    if kind in ("input", "opaque") or operation.index in frozen:
+        return np.ones(count, dtype=bool)
+    if kind == "zeros":
+        return np.zeros(count, dtype=bool)
+    if kind in ("convolution", "linear"):
+        mask = _grouped_mask(program, operation, masks)
+        given = inputs[0].reshape(mask.shape[0], 1, mask.shape[2])
+        return np.asarray((mask & given).any(2).reshape(count))
+    if kind == "batch_norm":
+        return np.asarray(inputs[0] & ~dead_by_variance(program, operation))
+    if kind == "add":
+        return np.asarray(inputs[0] | inputs[1])
+    if kind == "concat":
+        return np.concatenate(inputs)
+    if kind == "slice":
+        return inputs[0][_selection(operation)]
+    assert kind in _CHANNELWISE, kind
+    return inputs[0]
+
+
+def _reach(
+    program: Program,
+    operation: Operation,
+    reach: list[np.ndarray],
+    masks: Mapping[str, np.ndarray],
+) -> None:
+    own, kind = reach[operation.index], operation.kind
+    if kind == "output":
+        own[:] = True
+    if kind in ("convolution", "linear"):
+        mask = _grouped_mask(program, operation, masks)
+        wanted = (mask & own.reshape(mask.shape[0], mask.shape[1], 1)).any(1)
+        reach[operation.inputs[0]] |= wanted.reshape(-1)
+    elif kind == "batch_norm":
+        reach[operation.inputs[0]] |= own & ~dead_by_variance(program, operation)
+    elif kind == "concat":
+        start = 0
+        for source in operation.inputs:
+            stop = start + reach[source].size
+            reach[source] |= own[start:stop]
+            start = stop
+    elif kind == "slice":
+        reach[operation.inputs[0]][_selection(operation)] |= own
+    elif kind == "opaque":
+        for source in operation.inputs:
+            reach[source] |= own.any()
+    else:
+        for source in operation.inputs:
+            reach[source] |= own
+
+
+def _alive_filters(
+    program: Program,
+    operation: Operation,
+    fed: list[np.ndarray],
+    channels: tuple[np.ndarray, ...],
+    masks: Mapping[str, np.ndarray],
+) -> Bool[np.ndarray, "_ _"]:
+    mask = _grouped_mask(program, operation, masks)
+    given = fed[operation.inputs[0]].reshape(mask.shape[0], 1, mask.shape[2])
+    wanted = channels[operation.index].reshape(mask.shape[0], mask.shape[1], 1)
+    return from_group(operation, mask & given & wanted)
+
+
+def _selection(operation: Operation) -> slice:
+    settings = operation.settings
+    return slice(settings["start"], settings["stop"], settings["step"])
