@@ -51,7 +51,7 @@ class Lowering:
                 self._append(
                     node, "output", (source,), self.shape(source), {}, {}, f"output_{position}"
                 )
-        return _without_dead(self.operations)
+        return self._without_dead()
 
     # -- helpers that the rules use
 
@@ -154,6 +154,31 @@ class Lowering:
         }
         self.emit(node, "opaque", inputs, parameters)
 
+    def _without_dead(self) -> tuple[Operation, ...]:
+        """Drop what no output needs (inputs stay) and number the rest anew."""
+        kinds = ("input", "output")
+        needed = {operation.index for operation in self.operations if operation.kind in kinds}
+        for operation in reversed(self.operations):
+            if operation.index in needed:
+                needed.update(operation.inputs)
+        place = {index: position for position, index in enumerate(sorted(needed))}
+        self.value = {
+            node: tuple(place.get(i) if i is not None else None for i in value)
+            if isinstance(value, tuple)
+            else place[value]
+            for node, value in self.value.items()
+            if isinstance(value, tuple) or value in place
+        }
+        return tuple(
+            replace(
+                operation,
+                index=place[operation.index],
+                inputs=tuple(place[source] for source in operation.inputs),
+            )
+            for operation in self.operations
+            if operation.index in place
+        )
+
 
 def shape_of(node: Node) -> tuple[int, ...]:
     """Shape of a node's result, of the first where there are several; () if it is no tensor."""
@@ -195,21 +220,3 @@ def base_name(node: Node) -> str:
         return getattr(node.target, "__name__", str(node.target))
     namespace, _, name = str(schema.name).partition("::")
     return name.rstrip("_") if namespace == "aten" else str(schema.name)
-
-
-def _without_dead(operations: list[Operation]) -> tuple[Operation, ...]:
-    """Drop what no output needs (inputs stay) and number the rest anew."""
-    needed = {operation.index for operation in operations if operation.kind in ("input", "output")}
-    for operation in reversed(operations):
-        if operation.index in needed:
-            needed.update(operation.inputs)
-    place = {index: position for position, index in enumerate(sorted(needed))}
-    return tuple(
-        replace(
-            operation,
-            index=place[operation.index],
-            inputs=tuple(place[source] for source in operation.inputs),
-        )
-        for operation in operations
-        if operation.index in place
-    )

@@ -88,6 +88,7 @@ class Program:
         kept: Filter masks found on the model by parameter name, True = kept.
         tracer: Which tracer made it.
         frozen: What the opaque operations are, as "name (module)".
+        places: For each traced node, the operation that computes it (several: a tuple of them).
     """
 
     operations: tuple[Operation, ...]
@@ -96,6 +97,7 @@ class Program:
     kept: Mapping[str, Tensor]
     tracer: str
     frozen: tuple[str, ...]
+    places: Mapping[torch.fx.Node, int | tuple[int | None, ...]]
 
     @property
     def uses(self) -> dict[str, tuple[Operation, ...]]:
