@@ -1,16 +1,32 @@
 """Networks as programs and channel graphs, liveness, and longest chains."""
 
+from leanline.graph.chains import ChainOrder, Selection, longest_chains
+from leanline.graph.channel_graph import ChannelGraph, EdgeBlock, Edges
+from leanline.graph.ignore import Ignore, resolve_ignored
 from leanline.graph.liveness import DEAD_VARIANCE, Liveness, find_live, find_untouched
 from leanline.graph.program import KINDS, Operation, Program
+from leanline.graph.pruning_graph import FilterBlock, GraphReport, PruningGraph, Weigher
 from leanline.graph.trace import trace_program
 
 __all__ = [
     "DEAD_VARIANCE",
     "KINDS",
+    "ChainOrder",
+    "ChannelGraph",
+    "EdgeBlock",
+    "Edges",
+    "FilterBlock",
+    "GraphReport",
+    "Ignore",
     "Liveness",
     "Operation",
     "Program",
+    "PruningGraph",
+    "Selection",
+    "Weigher",
     "find_live",
     "find_untouched",
+    "longest_chains",
+    "resolve_ignored",
     "trace_program",
 ]

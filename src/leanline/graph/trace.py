@@ -131,9 +131,7 @@ def _program(
         for operation in operations
         if operation.kind == "opaque"
     )
-    return Program(
-        operations, exported.graph_module, tensors, kept, tracer, frozen, lowering.value
-    )
+    return Program(operations, exported.graph_module, tensors, kept, tracer, frozen, lowering.value)
 
 
 def _outputs(exported: ExportedProgram) -> list[Node]:
