@@ -91,8 +91,8 @@ class ConfusionMatrix:
             classes, classes, dtype=torch.int64
         )
 
-    def update(self, prediction: Prediction, labels: Labels) -> None:
-        """Adds a batch.
+    def update(self, prediction: Tensor, labels: Tensor) -> None:
+        """Adds a batch: logits [batch, classes, ...] or class ids, and labels [batch, ...].
 
         Raises:
             ConfigError: shapes do not fit, or a label or prediction is no class.
@@ -156,7 +156,7 @@ class ConfusionMatrix:
         )
 
 
-def _classes(prediction: Prediction) -> Int[Tensor, "batch *size"]:
+def _classes(prediction: Tensor) -> Tensor:
     return prediction.argmax(1) if prediction.is_floating_point() else prediction
 
 

@@ -90,6 +90,7 @@ def train(
             tensors, _ = run.load_tensors(_last(run.stages[-1]))
             _load(model, _part(tensors, _MODEL), str(run.path))
             trainer.load_state_dict(_part(tensors, _TRAINER))
+            _tidy(run)
         with bar("training run", total=config.iterations) as report:
             report.advance(trainer.step)
             while trainer.step < config.iterations:
@@ -139,10 +140,13 @@ def _one_interval(run: RunFolder, trainer: Trainer, checkpointing: Checkpointing
     if row["best"]:
         run.save_tensors(_best(row), weights)
     run.append_stage(row)
-    # only after the row is written is what came before it no longer needed
-    run.remove_tensors(_last(old) for old in rows)
-    if row["best"]:
-        run.remove_tensors(_best(old) for old in rows)
+    _tidy(run)
+
+
+def _tidy(run: RunFolder) -> None:
+    """Removes the states before the last row and the weights that are no longer the best."""
+    run.remove_tensors(_last(row) for row in run.stages[:-1])
+    run.remove_tensors([_best(row) for row in run.stages if row["best"]][:-1])
 
 
 def _load(model: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -15,6 +15,7 @@ from leanline.training.losses import MSE, NLL, Loss
 Restore: TypeAlias = Callable[[Tensor], Tensor]
 
 
+@runtime_checkable
 class Meter(Protocol):
     """Collects outputs and targets and sums up how well they agree."""
 
