@@ -1,0 +1,93 @@
+"""Smaller copies of layers: the rows and columns of their weights that a plan keeps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from leanline.compaction.plan import is_depthwise, is_mixing
+from leanline.graph.program import Operation, Program
+
+_CONVOLUTIONS: dict[tuple[int, bool], type[nn.Module]] = {
+    (1, False): nn.Conv1d,
+    (2, False): nn.Conv2d,
+    (3, False): nn.Conv3d,
+    (1, True): nn.ConvTranspose1d,
+    (2, True): nn.ConvTranspose2d,
+    (3, True): nn.ConvTranspose3d,
+}
+_BATCH_NORMS: dict[int, type[nn.Module]] = {
+    2: nn.BatchNorm1d,
+    3: nn.BatchNorm1d,
+    4: nn.BatchNorm2d,
+    5: nn.BatchNorm3d,
+}
+
+
+def _ids(chosen: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.flatnonzero(chosen))
+
+
+def _fill(layer: nn.Module, values: dict[str, Tensor]) -> nn.Module:
+    state = layer.state_dict()
+    layer.load_state_dict({**state, **{k: v.detach().clone() for k, v in values.items()}})
+    return layer
+
+
+def slice_layer(
+    program: Program, operation: Operation, outputs: np.ndarray, inputs: np.ndarray
+) -> nn.Module:
+    """Make a convolution, linear layer or batch norm on fewer channels.
+
+    Args:
+        program: holds the numbers.
+        operation: the layer.
+        outputs: which output channels stay.
+        inputs: which input channels it reads.
+    """
+    numbers = {role: program.tensors[name] for role, name in operation.parameters.items()}
+    if operation.kind == "batch_norm":
+        return _batch_norm(operation, numbers, _ids(outputs))
+    weight = numbers["weight"]
+    if is_mixing(operation):
+        transposed = operation.settings.get("transposed", False)
+        rows, columns = (inputs, outputs) if transposed else (outputs, inputs)
+        weight = weight.index_select(0, _ids(rows)).index_select(1, _ids(columns))
+    elif is_depthwise(program, operation):
+        weight = weight.index_select(0, _ids(outputs))
+    values = {"weight": weight}
+    if "bias" in numbers:
+        values["bias"] = numbers["bias"].index_select(0, _ids(outputs))
+    return _fill(_blank(program, operation, weight, "bias" in numbers), values)
+
+
+def _blank(program: Program, operation: Operation, weight: Tensor, bias: bool) -> nn.Module:
+    like: dict[str, Any] = {"bias": bias, "dtype": weight.dtype, "device": weight.device}
+    if operation.kind == "linear":
+        return nn.Linear(weight.shape[1], weight.shape[0], **like)
+    settings = operation.settings
+    groups, transposed = settings["groups"], settings["transposed"]
+    if is_depthwise(program, operation):
+        groups = weight.shape[0]
+    first, second = weight.shape[0], weight.shape[1] * groups
+    numbers = {key: settings[key] for key in ("stride", "padding", "dilation")}
+    if transposed:
+        numbers["output_padding"] = settings["output_padding"]
+    kind = _CONVOLUTIONS[weight.ndim - 2, transposed]
+    ins, outs = (first, second) if transposed else (second, first)
+    return kind(ins, outs, tuple(weight.shape[2:]), groups=groups, **numbers, **like)
+
+
+def _batch_norm(operation: Operation, numbers: dict[str, Tensor], kept: Tensor) -> nn.Module:
+    mean = numbers["running_mean"]
+    layer = _BATCH_NORMS[len(operation.shape)](
+        len(kept), eps=operation.settings["eps"], affine="weight" in numbers,
+        dtype=mean.dtype, device=mean.device,
+    )
+    values = {role: value.index_select(0, kept) for role, value in numbers.items()}
+    if "weight" in values and "bias" not in values:
+        values["bias"] = torch.zeros_like(values["weight"])
+    return _fill(layer, values)

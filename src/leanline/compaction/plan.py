@@ -1,0 +1,173 @@
+"""What a compact network computes: live channels of every operation. A pure plan; nothing changes.
+
+A channel is live if it may be other than zero *and* some output needs it. The plan depends on the
+filters that are present and on biases and shifts that are exactly zero, so that the compact
+network's output equals the masked one's for any masks, cleaned or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool
+
+from leanline.graph.present import present_filters
+from leanline.graph.program import Operation, Program
+
+Channels = Bool[np.ndarray, " channels"]
+
+
+@dataclass(frozen=True, eq=False)
+class CompactPlan:
+    """Live channels by operation.
+
+    Attributes:
+        live: for each operation of the program, which channels of its result are computed.
+        reads: for each convolution and linear layer by index, which input channels it reads.
+    """
+
+    live: tuple[Channels, ...]
+    reads: Mapping[int, Channels]
+
+    def describe(self, program: Program) -> str:
+        """A line an operation that loses channels: name, module, live of all."""
+        lines = []
+        for operation, live in zip(program.operations, self.live, strict=True):
+            if not live.all():
+                lines.append(
+                    f"{operation.name:28s} {operation.module:28s} {live.sum()} of {live.size}"
+                )
+        return "\n".join(lines) or "nothing to drop"
+
+
+def is_mixing(operation: Operation) -> bool:
+    """Whether it mixes all channels by one matrix of filters (not grouped)."""
+    groups = operation.settings.get("groups", 1)
+    return operation.kind in ("convolution", "linear") and groups == 1
+
+
+def is_depthwise(program: Program, operation: Operation) -> bool:
+    """Whether it has exactly one filter a channel."""
+    if operation.kind != "convolution" or operation.settings["groups"] == 1:
+        return False
+    weight = program.tensors[operation.parameters["weight"]]
+    return len(weight) == operation.settings["groups"] and weight.shape[1] == 1
+
+
+def keeps_all(program: Program, operation: Operation) -> bool:
+    """Whether it keeps all its channels: operations that are not understood, grouped ones."""
+    if operation.kind == "opaque":
+        return True
+    return operation.kind == "convolution" and not (
+        is_mixing(operation) or is_depthwise(program, operation)
+    )
+
+
+def filter_matrix(program: Program, operation: Operation) -> Bool[np.ndarray, "out in"]:
+    """Filters that are present, output x input channel (one column for a depthwise one)."""
+    matrix = present_filters(program, operation.parameters["weight"])
+    swapped = operation.settings.get("transposed", False) and is_mixing(operation)
+    return matrix.T if swapped else matrix
+
+
+def plan_compaction(program: Program) -> CompactPlan:
+    """Find the live channels of a traced network: one sweep forward, one backward."""
+    count = len(program.operations)
+    filled: list[Channels] = []
+    for operation in program.operations:
+        filled.append(_filled(program, operation, [filled[i] for i in operation.inputs]))
+    needed = [np.zeros(array.size, bool) for array in filled]
+    reads: dict[int, Channels] = {}
+    for index in reversed(range(count)):
+        operation = program.operations[index]
+        if operation.kind == "output":
+            needed[index][:] = True
+        live = needed[index] & filled[index]
+        if keeps_all(program, operation) and needed[index].any():
+            needed[index][:] = live[:] = True
+        for source, wanted in zip(
+            operation.inputs, _wanted(program, operation, live, needed), strict=True
+        ):
+            needed[source] |= wanted
+    live_sets = tuple(a & b for a, b in zip(needed, filled, strict=True))
+    for index, operation in enumerate(program.operations):
+        if operation.kind in ("convolution", "linear"):
+            (wanted,) = _wanted(program, operation, live_sets[index], needed)
+            reads[index] = wanted & live_sets[operation.inputs[0]]
+            if live_sets[index].any() and not reads[index].any():
+                reads[index][0] = True  # constants are left: PyTorch wants one column, of zeros
+    return CompactPlan(live_sets, reads)
+
+
+def _filled(program: Program, operation: Operation, inputs: list[Channels]) -> Channels:
+    """Channels of the result that may be other than zero."""
+    kind, channels = operation.kind, operation.channels
+    if kind == "input" or keeps_all(program, operation):
+        return np.ones(channels, bool)
+    if kind == "zeros":
+        return np.zeros(channels, bool)
+    if kind in ("convolution", "linear"):
+        matrix = filter_matrix(program, operation)
+        if is_mixing(operation):
+            result = matrix[:, inputs[0]].any(1)
+        else:
+            result = matrix[:, 0] & inputs[0]
+        return result | _nonzero(program, operation, "bias", channels)
+    if kind == "batch_norm":
+        return inputs[0] & _nonzero(program, operation, "weight", channels, True) | _shift(
+            program, operation
+        )
+    if kind == "add":
+        return inputs[0] | inputs[1]
+    if kind == "concat":
+        return np.concatenate(inputs)
+    if kind == "slice":
+        return inputs[0][_taken(operation)]
+    return inputs[0].copy()
+
+
+def _wanted(
+    program: Program, operation: Operation, live: Channels, needed: list[Channels]
+) -> list[Channels]:
+    """Channels of each input that the live channels of the result need."""
+    kind = operation.kind
+    if keeps_all(program, operation):
+        return [np.full(needed[i].size, live.any()) for i in operation.inputs]
+    if kind in ("convolution", "linear"):
+        matrix = filter_matrix(program, operation)
+        return [matrix[live].any(0) if is_mixing(operation) else matrix[:, 0] & live]
+    if kind == "concat":
+        ends = np.cumsum([needed[i].size for i in operation.inputs])
+        return np.split(live, ends[:-1])
+    if kind == "slice":
+        wanted = np.zeros(needed[operation.inputs[0]].size, bool)
+        wanted[_taken(operation)] = live
+        return [wanted]
+    return [live for _ in operation.inputs]
+
+
+def _taken(operation: Operation) -> slice:
+    return slice(*(operation.settings[key] for key in ("start", "stop", "step")))
+
+
+def _nonzero(
+    program: Program, operation: Operation, role: str, channels: int, default: bool = False
+) -> Channels:
+    name = operation.parameters.get(role)
+    if name is None:
+        return np.full(channels, default)
+    return (program.tensors[name] != 0).cpu().numpy()
+
+
+def _shift(program: Program, operation: Operation) -> Channels:
+    """Channels that a batch norm makes other than zero although they come in as zero."""
+    numbers = {role: program.tensors[name] for role, name in operation.parameters.items()}
+    scale = numbers["running_var"].add(operation.settings["eps"]).rsqrt()
+    if "weight" in numbers:
+        scale = scale * numbers["weight"]
+    shift = -numbers["running_mean"] * scale
+    if "bias" in numbers:
+        shift = shift + numbers["bias"]
+    return (shift != 0).cpu().numpy()
