@@ -93,11 +93,7 @@ class ChannelGraph:
         if any(a.ndim != 1 or a.size != arrays[0].size for a in arrays):
             shapes = ", ".join(str(a.shape) for a in arrays)
             raise GraphError(f"src, dst, weight and prunable need one entry an edge, got {shapes}")
-        sources, targets, weights = (
-            arrays[0].astype(np.int64),
-            arrays[1].astype(np.int64),
-            arrays[2],
-        )
+        sources, targets = arrays[0].astype(np.int64), arrays[1].astype(np.int64)
         for name, ids in (("src", sources), ("dst", targets)):
             bad = np.flatnonzero((ids < 0) | (ids >= num_nodes))
             if bad.size:
