@@ -125,7 +125,7 @@ def test_pictures_are_a_function_of_seed_split_and_index():
 
 def test_cached_pictures_are_the_same_and_damaged_ones_are_made_again(tmp_path, caplog):
     fresh = CircleSquare(train=3, seed=1).split("train")
-    kept = CircleSquare(train=3, seed=1, cache=tmp_path).split("train")
+    kept = CircleSquare(train=3, seed=1, cache=tmp_path, memory=0).split("train")
     for index in range(3):
         assert torch.equal(kept[index][0], fresh[index][0])
     files = sorted(tmp_path.rglob("*.npz"))
@@ -145,6 +145,20 @@ def test_cached_pictures_are_the_same_and_damaged_ones_are_made_again(tmp_path, 
     # another seed does not meet the files of the first
     other = CircleSquare(train=1, seed=2, cache=tmp_path).split("train")
     assert not torch.equal(other[0][0], fresh[0][0])
+
+
+def test_pictures_stay_in_memory_up_to_the_limit():
+    size = SIZE * SIZE * 5
+    data = CircleSquare(train=4, memory=2 * size)
+    fresh = CircleSquare(train=4, memory=0)
+    for index in (0, 1, 1, 2, 3, 0):
+        image, labels = data.split("train")[index]
+        want = fresh.split("train")[index]
+        assert torch.equal(image, want[0]) and torch.equal(labels, want[1])
+        image.zero_()  # a caller's change stays with the caller
+        assert torch.equal(data.split("train")[index][0], want[0])
+    assert data._kept.used == 2 * size and fresh._kept.used == 0
+    assert data != fresh and data == CircleSquare(train=4, memory=2 * size)
 
 
 def test_lengths_and_bad_arguments():

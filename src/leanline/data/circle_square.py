@@ -12,6 +12,7 @@ import logging
 import zipfile
 from dataclasses import dataclass
 from functools import cache as memoised
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -23,6 +24,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from leanline.data.dataset import SPLITS, Task, check_index, check_split
+from leanline.data.memory import PictureMemory
 from leanline.errors import ConfigError
 from leanline.records.atomic import atomic_write
 
@@ -50,9 +52,10 @@ class CircleSquare:
         test: number of test pictures (100).
         seed: of all pictures; the splits of one seed share no picture.
         cache: folder to keep made pictures in (about 330 kB each); None keeps none.
+        memory: bytes of pictures to keep in memory; the default holds 1600.
 
     Raises:
-        ConfigError: a negative count or seed.
+        ConfigError: a negative count, seed or memory.
     """
 
     train: int = 1000
@@ -60,6 +63,7 @@ class CircleSquare:
     test: int = 100
     seed: int = 0
     cache: str | Path | None = None
+    memory: int = 2**29
 
     task: ClassVar[Task] = "segmentation"
     in_channels: ClassVar[int] = 1
@@ -67,10 +71,14 @@ class CircleSquare:
     classes: ClassVar[tuple[str, ...]] = CLASSES
 
     def __post_init__(self) -> None:
-        for name in (*SPLITS, "seed"):
+        for name in (*SPLITS, "seed", "memory"):
             value = getattr(self, name)
             if value < 0:
                 raise ConfigError(f"CircleSquare({name}={value}): must not be negative")
+
+    @cached_property
+    def _kept(self) -> PictureMemory:
+        return PictureMemory(self.memory)
 
     def split(self, name: str) -> "CircleSquareSplit":
         """The pictures of "train", "val" or "test"."""
@@ -78,30 +86,35 @@ class CircleSquare:
         folder = None
         if self.cache is not None:
             folder = Path(self.cache) / f"circle-square-v{_VERSION}-seed{self.seed}" / name
-        return CircleSquareSplit(name, getattr(self, name), self.seed, folder)
+        return CircleSquareSplit(self, name, folder)
 
 
 class CircleSquareSplit(Dataset[tuple[Tensor, Tensor]]):
     """One split: image float32 [1, 256, 256] and labels int64 [256, 256] at every index."""
 
-    def __init__(self, name: str, length: int, seed: int, folder: Path | None) -> None:
+    def __init__(self, data: CircleSquare, name: str, folder: Path | None) -> None:
+        self.data = data
         self.name = name
-        self.length = length
-        self.seed = seed
         self.folder = folder
 
     def __len__(self) -> int:
-        return self.length
+        length: int = getattr(self.data, self.name)
+        return length
 
     def __getitem__(
         self, index: int
     ) -> tuple[Float[Tensor, "1 height width"], Int[Tensor, "height width"]]:
-        index = check_index(index, self.length)
+        index = check_index(index, len(self))
+        # kept as bytes, an eighth of the labels' size
+        image, labels = self.data._kept.get((self.name, index), lambda: self._make(index))
+        return image, labels.long()
+
+    def _make(self, index: int) -> tuple[Tensor, Tensor]:
         if self.folder is None:
-            image, labels = picture(self.seed, self.name, index)
+            image, labels = picture(self.data.seed, self.name, index)
         else:
-            image, labels = _cached(self.folder, self.seed, self.name, index)
-        return torch.from_numpy(image)[None], torch.from_numpy(labels.astype(np.int64))
+            image, labels = _cached(self.folder, self.data.seed, self.name, index)
+        return torch.from_numpy(image)[None], torch.from_numpy(labels)
 
 
 def picture(

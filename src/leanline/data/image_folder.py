@@ -1,7 +1,6 @@
 """A folder of the user's own pictures, for segmentation or denoising."""
 
 import logging
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +12,7 @@ from torch.utils.data import Dataset
 
 from leanline.data.dataset import SPLITS, Task, check_index, check_split
 from leanline.data.folder_scan import TARGETS, FolderScan, Pair, scan_folder
+from leanline.data.memory import PictureMemory
 from leanline.data.pictures import read_image, read_labels
 from leanline.errors import ConfigError, DataError
 from leanline.types import PathLike
@@ -85,7 +85,7 @@ class ImageFolder:
         self.ignore = ignore
         self._scan = scan
         self._classes = classes
-        self._memory = _Memory(memory)
+        self._memory = PictureMemory(memory)
         if target is None and all((self.root / split / "clean").is_dir() for split in SPLITS):
             logger.info("%s: training on %s; the other is target=...", self.root, self.target)
 
@@ -178,8 +178,7 @@ class ImageFolder:
         Raises:
             DataError: a file cannot be read, or a label is out of range; the message names it.
         """
-        kept = self._memory.get(pair.image, lambda: self._read(pair))
-        return kept[0].clone(), kept[1].clone()
+        return self._memory.get(pair.image, lambda: self._read(pair))
 
     def _read(self, pair: Pair) -> tuple[Tensor, Tensor]:
         image = self.normalisation.apply(read_image(pair.image))
@@ -280,28 +279,3 @@ def _check_settings(
         raise ConfigError(f"ignore={ignore}: must not be negative")
     if memory < 0:
         raise ConfigError(f"memory={memory}: must not be negative")
-
-
-class _Memory:
-    """The most recently used pairs, up to a number of bytes."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.used = 0
-        self._pairs: OrderedDict[Path, tuple[Tensor, Tensor]] = OrderedDict()
-
-    def get(self, key: Path, make: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-        if key in self._pairs:
-            self._pairs.move_to_end(key)
-            return self._pairs[key]
-        pair = make()
-        self._pairs[key] = pair
-        self.used += _bytes(pair)
-        while self.used > self.limit:
-            _, dropped = self._pairs.popitem(last=False)
-            self.used -= _bytes(dropped)
-        return pair
-
-
-def _bytes(pair: tuple[Tensor, Tensor]) -> int:
-    return sum(part.nbytes for part in pair)
