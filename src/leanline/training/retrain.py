@@ -1,5 +1,6 @@
 """Retraining between the stages of pruning (Algorithm 1)."""
 
+import dataclasses
 from collections.abc import Mapping
 
 from torch import Tensor, nn
@@ -45,6 +46,15 @@ class Retrain:
         self.loss = loss
         self._trainer: Trainer | None = None
         self._state: Mapping[str, Tensor] = {}
+
+    @property
+    def description(self) -> dict[str, object]:
+        """What makes two of them the same in the eyes of a run folder."""
+        return {
+            "training": dataclasses.asdict(self.config),
+            "evaluate_on": self.evaluate_on,
+            "pictures": self.pictures,
+        }
 
     def __call__(self, model: nn.Module, stage: object = None) -> dict[str, float]:
         """Retrains a model in place.
