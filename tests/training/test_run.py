@@ -92,5 +92,7 @@ def test_a_run_without_a_step_has_no_weights(tmp_path):
     config = TrainingConfig(iterations=0)
     with pytest.raises(CheckpointError, match="no trained weights"):
         train(small_model(), Blobs(), tmp_path, config)
+    with pytest.raises(ConfigError, match="devices=2"):
+        train(small_model(), Blobs(), tmp_path, TrainingConfig(devices=2, batch_size=2))
     with pytest.raises(ConfigError, match="every=0"):
         Checkpointing(every=0)

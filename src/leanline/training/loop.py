@@ -97,7 +97,8 @@ class Trainer:
                             f"diverged; use a smaller step than lr={self.config.lr:g}, or look "
                             "for NaN in the network's weights"
                         )
-        return total / count if count else math.nan
+        mean = torch.tensor([total / count if count else math.nan], dtype=torch.float64)
+        return float(self._sum_over_devices(mean) / self._fabric.world_size)
 
     def evaluate(self, split: str = "val", pictures: int | None = None) -> dict[str, float]:
         """Judges the model on a split, in evaluation mode and without gradients.
@@ -132,9 +133,7 @@ class Trainer:
                 losses += torch.tensor([loss * len(images), len(images)], dtype=torch.float64)
                 meter.update(output, targets)
         self._module.train(was_training)
-        sums = torch.cat((losses, meter.sums().cpu()))
-        if fabric.world_size > 1:
-            sums = fabric.all_reduce(sums.to(fabric.device), reduce_op="sum").cpu()  # type: ignore[union-attr]
+        sums = self._sum_over_devices(torch.cat((losses, meter.sums().cpu())))
         return {"loss": float(sums[0] / sums[1]), **meter.compute(sums[2:])}
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -170,6 +169,13 @@ class Trainer:
         runner = Runner(self.model, self._forward(self.model))
         setup: tuple[Any, Any] = self._fabric.setup(runner, self._optimizer)
         self._module, self._stepper = setup
+
+    def _sum_over_devices(self, numbers: Tensor) -> Tensor:
+        if self._fabric.world_size == 1:
+            return numbers
+        reduced = self._fabric.all_reduce(numbers.to(self._fabric.device), reduce_op="sum")
+        assert isinstance(reduced, Tensor)
+        return reduced.cpu()
 
     def _one_step(self, images: Tensor, targets: Tensor) -> Tensor:
         images, targets = self._fabric.to_device((images, targets))

@@ -157,7 +157,8 @@ class ConfusionMatrix:
 
 
 def _classes(prediction: Tensor) -> Tensor:
-    return prediction.argmax(1) if prediction.is_floating_point() else prediction
+    # max is six times faster than argmax on the CPU
+    return prediction.max(1).indices if prediction.is_floating_point() else prediction
 
 
 def _matrix_of(prediction: Prediction, labels: Labels, ignore: int | None) -> ConfusionMatrix:

@@ -70,10 +70,16 @@ def train(
         the lowest validation loss so far), seconds.
 
     Raises:
+        ConfigError: more than one device is asked for.
         RunError: the folder belongs to another configuration or model, or cannot be written.
         CheckpointError: a checkpoint in it is damaged.
     """
     config, checkpointing = config or TrainingConfig(), checkpointing or Checkpointing()
+    if config.devices > 1:
+        raise ConfigError(
+            f"devices={config.devices}: a run folder is written by one process; train on one "
+            "device, or without a folder by Trainer(...).fit()"
+        )
     weights = {
         name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
     }
