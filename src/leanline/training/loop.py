@@ -178,6 +178,8 @@ class Trainer:
         return reduced.cpu()
 
     def _one_step(self, images: Tensor, targets: Tensor) -> Tensor:
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.config.lr_at(self.step)
         images, targets = self._fabric.to_device((images, targets))
         loss = self._loss(self._module(images), targets)
         self._fabric.backward(loss)
