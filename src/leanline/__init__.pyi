@@ -9,6 +9,17 @@ from .errors import (
     ModelError,
     RunError,
 )
+from .masks import apply_masks, get_masks, remove_masks
+from .pruning import (
+    Lean,
+    Magnitude,
+    OperatorNorm,
+    Schedule,
+    clean,
+    select,
+    summary,
+    trace,
+)
 from .version import __version__
 
 __all__ = [
@@ -16,8 +27,19 @@ __all__ = [
     "ConfigError",
     "DataError",
     "GraphError",
+    "Lean",
     "LeanlineError",
+    "Magnitude",
     "ModelError",
+    "OperatorNorm",
     "RunError",
+    "Schedule",
     "__version__",
+    "apply_masks",
+    "clean",
+    "get_masks",
+    "remove_masks",
+    "select",
+    "summary",
+    "trace",
 ]

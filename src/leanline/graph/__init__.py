@@ -1,6 +1,6 @@
 """Networks as programs and channel graphs, liveness, and longest chains."""
 
-from leanline.graph.chains import ChainOrder, Selection, longest_chains
+from leanline.graph.chains import ChainOrder, Selection, longest_chains, strongest_path
 from leanline.graph.channel_graph import ChannelGraph, EdgeBlock, Edges
 from leanline.graph.ignore import Ignore, resolve_ignored
 from leanline.graph.liveness import DEAD_VARIANCE, Liveness, find_live, find_untouched
@@ -28,5 +28,6 @@ __all__ = [
     "find_untouched",
     "longest_chains",
     "resolve_ignored",
+    "strongest_path",
     "trace_program",
 ]

@@ -70,6 +70,24 @@ def longest_chains(graph: ChannelGraph | PruningGraph, keep: float) -> Selection
     return Selection(kept, count, order)
 
 
+def strongest_path(graph: PruningGraph) -> Int[np.ndarray, "_"]:
+    """Edges of the longest path from an input of the network to an output, empty if none is left.
+
+    Nothing is extracted; filters of norm 0, pruned ones among them, are no part of it.
+    """
+    arrays = sweeps.arrange(graph.channels)
+    starts = np.zeros(graph.num_nodes, dtype=bool)
+    starts[graph.inputs] = True
+    labels = sweeps.empty_labels(graph.num_nodes)
+    sweeps.sweep_from(arrays, starts, labels)
+    node = int(graph.outputs[np.argmax(labels.value[graph.outputs])])
+    found: list[int] = []
+    while (edge := int(labels.parent[node])) >= 0:
+        found.append(int(arrays.edge[edge]))
+        node = int(arrays.src[edge])
+    return np.array(found[::-1], dtype=np.int64)
+
+
 class ChainOrder:
     """The order in which chains select prunable edges, computed as far as it is asked for.
 

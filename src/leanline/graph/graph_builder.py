@@ -59,6 +59,15 @@ class GraphBuilder:
         filters = np.concatenate(self._filters) if self._filters else np.empty(0, dtype=np.int32)
         return graph, filters
 
+    def nodes_of(self, kind: str) -> Int[np.ndarray, "_"]:
+        """Nodes of all operations of a kind, once the graph is built."""
+        found = [
+            nodes
+            for nodes, operation in zip(self._nodes, self._program.operations, strict=True)
+            if operation.kind == kind
+        ]
+        return np.unique(np.concatenate(found)) if found else np.empty(0, dtype=np.int32)
+
     def _folds(self) -> tuple[dict[int, np.ndarray], list[int]]:
         """Log scales that fold into each convolution, and operations inside such a step."""
         steps: dict[int, list[int]] = {}

@@ -89,6 +89,7 @@ class Program:
         tracer: Which tracer made it.
         frozen: What the opaque operations are, as "name (module)".
         places: For each traced node, the operation that computes it (several: a tuple of them).
+        parameters: Which of the tensors are parameters, each once.
     """
 
     operations: tuple[Operation, ...]
@@ -98,6 +99,7 @@ class Program:
     tracer: str
     frozen: tuple[str, ...]
     places: Mapping[torch.fx.Node, int | tuple[int | None, ...]]
+    parameters: tuple[str, ...]
 
     @property
     def uses(self) -> dict[str, tuple[Operation, ...]]:

@@ -83,6 +83,8 @@ class PruningGraph:
         edge_filter: For each edge the id of its filter, -1 for an unprunable edge. The filters of a
             weight that is used twice have two edges.
         allowed: For each filter: not pruned yet, by the masks found on the model.
+        inputs: Nodes of the channels of the network's inputs.
+        outputs: Nodes of the channels of its outputs.
         report: Tracer, frozen operations, counts.
     """
 
@@ -91,6 +93,8 @@ class PruningGraph:
     filters: tuple[FilterBlock, ...]
     edge_filter: Int[np.ndarray, "edges"]
     allowed: Bool[np.ndarray, "filters"]
+    inputs: Int[np.ndarray, "_"]
+    outputs: Int[np.ndarray, "_"]
     report: GraphReport
 
     @classmethod
@@ -155,7 +159,14 @@ class PruningGraph:
             offset,
         )
         return cls(
-            channels, program, blocks, edge_filter, _allowed(program, blocks, offset), report
+            channels,
+            program,
+            blocks,
+            edge_filter,
+            _allowed(program, blocks, offset),
+            builder.nodes_of("input"),
+            builder.nodes_of("output"),
+            report,
         )
 
     @property

@@ -165,3 +165,19 @@ def follow(graph, prefix, best, end):  # type: ignore[no-untyped-def]
         if not in_prefix and graph.prunable[e]:
             in_prefix = _prefer_prefix(prefix, best, node)
     return np.array(found[::-1], dtype=np.int64)
+
+
+@numba.njit(cache=True)
+def sweep_from(graph, starts, labels):  # type: ignore[no-untyped-def]
+    """Fill in the best path over all edges from a set of nodes to each node."""
+    for at in range(graph.order.size):
+        node = graph.order[at]
+        value, source, parent = -np.inf, node, -1
+        if starts[node]:
+            value = 0.0
+        for e in range(graph.start[at], graph.start[at + 1]):
+            u = graph.src[e]
+            key = labels.value[u] + graph.weight[e]
+            if key > value or (key == value and key > -np.inf and labels.source[u] < source):
+                value, source, parent = key, labels.source[u], e
+        labels.value[node], labels.source[node], labels.parent[node] = value, source, parent

@@ -131,7 +131,16 @@ def _program(
         for operation in operations
         if operation.kind == "opaque"
     )
-    return Program(operations, exported.graph_module, tensors, kept, tracer, frozen, lowering.value)
+    return Program(
+        operations=operations,
+        module=exported.graph_module,
+        tensors=tensors,
+        kept=kept,
+        tracer=tracer,
+        frozen=frozen,
+        places=lowering.value,
+        parameters=tuple(name for name, _ in model.named_parameters()),
+    )
 
 
 def _outputs(exported: ExportedProgram) -> list[Node]:

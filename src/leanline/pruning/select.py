@@ -1,0 +1,148 @@
+"""Choose the filters to keep."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor, nn
+
+from leanline.errors import ConfigError, ModelError
+from leanline.graph import Ignore, Liveness, PruningGraph, find_live, strongest_path
+from leanline.pruning.criteria import Criterion, Lean
+from leanline.pruning.tracing import trace
+
+_log = logging.getLogger(__name__)
+
+
+def select(
+    model: nn.Module,
+    example_inputs: Tensor | tuple[Tensor, ...],
+    keep: float,
+    criterion: Criterion | None = None,
+    ignore: Ignore = (),
+    refill: bool = True,
+) -> dict[str, Bool[Tensor, "_ _"]]:
+    """Choose the filters of a network that stay.
+
+    Filters that are masked already stay pruned; the count is against the unpruned network.
+
+    Args:
+        model: The network; not touched.
+        example_inputs: A tensor or a tuple of tensors, as the model is called with.
+        keep: Fraction of the prunable filters that remain, in (0, 1].
+        criterion: The rule; `Lean()` by default.
+        ignore: Module names, patterns or modules whose convolutions are not pruned.
+        refill: Go on until the filters that are alive, on a path from an input to an output, reach
+            the count, and return those. False: the thesis's way, the first filters in order, some
+            of which `clean` then finds dead.
+
+    Returns:
+        For each prunable weight, by name, a boolean tensor of weight.shape[:2], True = kept.
+
+    Raises:
+        ConfigError: If `keep` is outside (0, 1] or an entry of `ignore` matches nothing.
+        ModelError: If the model cannot be traced, nothing can be pruned, or its masks leave no path
+            from an input to an output.
+    """
+    if not (isinstance(keep, int | float) and 0 < keep <= 1):
+        raise ConfigError(f"keep is {keep!r}: give a fraction above 0 and at most 1")
+    graph = trace(model, example_inputs, ignore)
+    rule = criterion if criterion is not None else Lean()
+    selector = _Selector(graph, rule)
+    target = max(1, round(keep * graph.num_filters))
+    flags = selector.refilled(target) if refill else selector.raw(target)
+    return {name: torch.from_numpy(matrix.copy()) for name, matrix in graph.matrices(flags).items()}
+
+
+class _Selector:
+    """Prefixes of a criterion's order, and what of them is alive."""
+
+    def __init__(self, graph: PruningGraph, criterion: Criterion) -> None:
+        self._graph = graph
+        self._criterion = criterion
+        self._available = int(graph.allowed.sum())
+        self._order = np.empty(0, dtype=np.int64)
+        prunable = {block.name for block in graph.filters}
+        program = graph.program
+        self._untouched = frozenset(
+            operation.parameters["weight"]
+            for operation in program.operations
+            if operation.kind == "convolution" and operation.parameters["weight"] not in prunable
+        )
+        self._fixed: Mapping[str, np.ndarray] = {
+            name: mask.cpu().numpy() for name, mask in program.kept.items() if name not in prunable
+        }
+
+    def raw(self, target: int) -> Bool[np.ndarray, "filters"]:
+        """The first filters in order, and a path through the network if they hold none."""
+        flags = self._flags(target)
+        return flags if self._connected(self._live(flags)) else self._with_path(flags)
+
+    def refilled(self, target: int) -> Bool[np.ndarray, "filters"]:
+        """The live filters of the smallest prefix that has at least `target` of them."""
+        low, high = 0, min(target, self._available)
+        while high < self._available and self._count(high) < target:
+            low, high = high, min(2 * high, self._available)
+        while high - low > 1:  # more filters never make a live one dead
+            middle = (low + high) // 2
+            low, high = (low, middle) if self._count(middle) >= target else (middle, high)
+        flags = self._flags(high)
+        live = self._live(flags)
+        if not self._connected(live):
+            live = self._live(self._with_path(flags))
+        found = self._graph.flags(live.filters)
+        if int(found.sum()) < target:
+            _log.info("only %d of %d filters can be alive", int(found.sum()), target)
+        return found
+
+    def _flags(self, count: int) -> Bool[np.ndarray, "filters"]:
+        flags = np.zeros(self._graph.num_filters, dtype=bool)
+        flags[self._first(count)] = True
+        return flags
+
+    def _first(self, count: int) -> Int[np.ndarray, "_"]:
+        """The first `count` filters in order among those that are not pruned yet."""
+        count = min(count, self._available)
+        limit = count
+        while self._order.size < count:
+            found = self._criterion.order(self._graph, self._graph.program.tensors, limit)
+            self._order = found[self._graph.allowed[found]]
+            if limit >= self._graph.num_filters:
+                break
+            limit = min(2 * limit, self._graph.num_filters)
+        return self._order[:count]
+
+    def _live(self, flags: Bool[np.ndarray, "filters"]) -> Liveness:
+        kept = {**self._fixed, **self._graph.matrices(flags)}
+        return find_live(self._graph.program, kept, self._untouched)
+
+    def _count(self, count: int) -> int:
+        return int(self._graph.flags(self._live(self._flags(count)).filters).sum())
+
+    def _connected(self, live: Liveness) -> bool:
+        """Whether an input still reaches an output."""
+        operations = self._graph.program.operations
+        inputs = [operation.index for operation in operations if operation.kind == "input"]
+        return any(bool(live.channels[index].any()) for index in inputs)
+
+    def _with_path(self, flags: Bool[np.ndarray, "filters"]) -> Bool[np.ndarray, "filters"]:
+        edges = strongest_path(self._graph)
+        ids = self._graph.edge_filter[edges]
+        ids = ids[ids >= 0]
+        if not edges.size or not self._graph.allowed[ids].all():
+            raise ModelError(
+                "no path of filters that are not zero leads from an input to an output: "
+                "the network is cut in two already"
+            )
+        _log.warning(
+            "the selection leaves no path from input to output: the strongest chain, %d filters, "
+            "is kept as well",
+            ids.size,
+        )
+        flags = flags.copy()
+        flags[ids] = True
+        return flags
