@@ -69,7 +69,8 @@ def _verify(
     generator = torch.Generator().manual_seed(0)
     drawn = tuple(
         torch.randn(t.shape, generator=generator, dtype=t.dtype).to(t.device)
-        if t.is_floating_point() else t
+        if t.is_floating_point()
+        else t
         for t in inputs
     )
     with torch.no_grad(), torch.random.fork_rng():

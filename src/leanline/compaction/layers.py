@@ -84,8 +84,11 @@ def _blank(program: Program, operation: Operation, weight: Tensor, bias: bool) -
 def _batch_norm(operation: Operation, numbers: dict[str, Tensor], kept: Tensor) -> nn.Module:
     mean = numbers["running_mean"]
     layer = _BATCH_NORMS[len(operation.shape)](
-        len(kept), eps=operation.settings["eps"], affine="weight" in numbers,
-        dtype=mean.dtype, device=mean.device,
+        len(kept),
+        eps=operation.settings["eps"],
+        affine="weight" in numbers,
+        dtype=mean.dtype,
+        device=mean.device,
     )
     values = {role: value.index_select(0, kept) for role, value in numbers.items()}
     if "weight" in values and "bias" not in values:

@@ -85,6 +85,4 @@ class Weaver:
             return self._graph.call_function(torch.narrow, (node, 1, run[0], len(run)))
         name = f"channels_{sum(1 for _ in self._root.buffers(recurse=False))}"
         self._root.register_buffer(name, torch.tensor(run), persistent=False)
-        return self._graph.call_function(
-            torch.index_select, (node, 1, self._graph.get_attr(name))
-        )
+        return self._graph.call_function(torch.index_select, (node, 1, self._graph.get_attr(name)))

@@ -52,7 +52,9 @@ class Recipe:
 
     @staticmethod
     def of(
-        program: Program, plan: CompactPlan, architecture: type,
+        program: Program,
+        plan: CompactPlan,
+        architecture: type,
         example_inputs: Tensor | tuple[Tensor, ...],
     ) -> Recipe:
         """The recipe of a plan."""

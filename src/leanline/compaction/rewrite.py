@@ -161,7 +161,9 @@ class Rewriter:
     def _constant(self, name: str, value: Any) -> fx.Node:
         path = name.replace(".", "_")
         if not hasattr(self.root, path):
-            self.root.register_parameter(path, nn.Parameter(value.clone(), value.is_floating_point()))
+            self.root.register_parameter(
+                path, nn.Parameter(value.clone(), value.is_floating_point())
+            )
         return self.graph.get_attr(path)
 
 

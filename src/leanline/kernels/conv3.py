@@ -33,15 +33,56 @@ def _data(context: Any, builder: Any, kind: Any, value: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def _tile(typing_context, planes, source, taps, first, last, pixel, stride, dilation,
-          target, start, bias, gate, gates, gate_at, rows, columns):  # type: ignore[no-untyped-def]
+def _tile(
+    typing_context,
+    planes,
+    source,
+    taps,
+    first,
+    last,
+    pixel,
+    stride,
+    dilation,
+    target,
+    start,
+    bias,
+    gate,
+    gates,
+    gate_at,
+    rows,
+    columns,
+):  # type: ignore[no-untyped-def]
     """Compute ROWS x TILE pixels of one plane; store ``rows`` rows and ``columns`` columns."""
-    signature = types.void(planes, source, taps, *[types.int64] * 7, types.float32, types.int64,
-                           gates, *[types.int64] * 3)
+    signature = types.void(
+        planes,
+        source,
+        taps,
+        *[types.int64] * 7,
+        types.float32,
+        types.int64,
+        gates,
+        *[types.int64] * 3,
+    )
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        (_, _, _, first, last, pixel, stride, dilation, target, start, bias,
-         gate, _, gate_at, rows, columns) = args
+        (
+            _,
+            _,
+            _,
+            first,
+            last,
+            pixel,
+            stride,
+            dilation,
+            target,
+            start,
+            bias,
+            gate,
+            _,
+            gate_at,
+            rows,
+            columns,
+        ) = args
         data = _data(context, builder, sig.args[0], args[0])
         sources = _data(context, builder, sig.args[1], args[1])
         weights = _data(context, builder, sig.args[2], args[2])
@@ -67,8 +108,9 @@ def _tile(typing_context, planes, source, taps, first, last, pixel, stride, dila
         with cgutils.for_range_slice(builder, first, last, v.int_constant(1)) as (edge, _):
             tap = builder.mul(edge, v.int_constant(9))
             factors = [
-                v.splat(builder, v.load_scalar(
-                    builder, weights, builder.add(tap, v.int_constant(i))))
+                v.splat(
+                    builder, v.load_scalar(builder, weights, builder.add(tap, v.int_constant(i)))
+                )
                 for i in range(9)
             ]
             base = builder.add(v.load_scalar(builder, sources, edge), pixel)
@@ -108,8 +150,25 @@ def _tile(typing_context, planes, source, taps, first, last, pixel, stride, dila
 
 
 @nb.njit(nogil=True, cache=True, boundscheck=False)
-def run_segment(planes, source, taps, first, last, dilation, target, start, bias, gate, gates,
-                origin, stride, top, bottom, left, right):  # type: ignore[no-untyped-def]
+def run_segment(
+    planes,
+    source,
+    taps,
+    first,
+    last,
+    dilation,
+    target,
+    start,
+    bias,
+    gate,
+    gates,
+    origin,
+    stride,
+    top,
+    bottom,
+    left,
+    right,
+):  # type: ignore[no-untyped-def]
     """Compute one plane on rows ``top..bottom`` and columns ``left..right`` (ends excluded).
 
     Args:
@@ -142,8 +201,24 @@ def run_segment(planes, source, taps, first, last, dilation, target, start, bias
                 tail = gate if end == last else GATE_NONE
                 for x in range(left, right, TILE):
                     pixel = origin + y * stride + x
-                    _tile(planes, source, taps, begin, end, pixel, stride, dilation,
-                          target + pixel, head, bias, tail, gates, target + pixel, rows, right - x)
+                    _tile(
+                        planes,
+                        source,
+                        taps,
+                        begin,
+                        end,
+                        pixel,
+                        stride,
+                        dilation,
+                        target + pixel,
+                        head,
+                        bias,
+                        tail,
+                        gates,
+                        target + pixel,
+                        rows,
+                        right - x,
+                    )
                 begin = end
                 if begin >= last:
                     break

@@ -26,8 +26,20 @@ def _unload(planes, plane, picture, origin, stride, height, width):  # type: ign
 
 
 @nb.njit(nogil=True, cache=True)
-def forward_image(pictures, planes, segments, source, taps, bias, head_source, head, head_bias,
-                  output_planes, out, geometry):  # type: ignore[no-untyped-def]
+def forward_image(
+    pictures,
+    planes,
+    segments,
+    source,
+    taps,
+    bias,
+    head_source,
+    head,
+    head_bias,
+    output_planes,
+    out,
+    geometry,
+):  # type: ignore[no-untyped-def]
     """Run the program on one image.
 
     Args:
@@ -53,15 +65,44 @@ def forward_image(pictures, planes, segments, source, taps, bias, head_source, h
     for row in range(segments.shape[0]):
         plane, dilation, first, last, relu = segments[row]
         gate = GATE_SELF if relu else GATE_NONE
-        run_segment(planes, source, taps, first, last, dilation, plane * pitch, START_FROM_BIAS,
-                    bias[row], gate, planes, origin, stride, 0, height, 0, width)
+        run_segment(
+            planes,
+            source,
+            taps,
+            first,
+            last,
+            dilation,
+            plane * pitch,
+            START_FROM_BIAS,
+            bias[row],
+            gate,
+            planes,
+            origin,
+            stride,
+            0,
+            height,
+            0,
+            width,
+        )
         if mode != ZEROS:
             fill_border(planes, plane * pitch, origin, stride, height, width, border, mode)
     if head_source.size:
         flat = out.reshape(-1)
         targets = nb.int64(height * width) * _range(out.shape[0])
-        run_pointwise(planes, head_source, head, head_bias, origin, stride, targets, flat, 0, width,
-                      height, width)
+        run_pointwise(
+            planes,
+            head_source,
+            head,
+            head_bias,
+            origin,
+            stride,
+            targets,
+            flat,
+            0,
+            width,
+            height,
+            width,
+        )
     for channel in range(output_planes.size):
         _unload(planes, output_planes[channel], out[channel], origin, stride, height, width)
     restore_denormals(state)
@@ -73,10 +114,27 @@ def _range(count):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(nogil=True, cache=True)
-def backward_image(grad_out, planes, grads, segments, source, mirror_segments, mirror_source,
-                   mirror_taps, mirror_count, head_source, head_columns, output_planes, first_free,
-                   grad_taps, grad_bias, grad_head, grad_head_bias, grad_in,
-                   geometry):  # type: ignore[no-untyped-def]
+def backward_image(
+    grad_out,
+    planes,
+    grads,
+    segments,
+    source,
+    mirror_segments,
+    mirror_source,
+    mirror_taps,
+    mirror_count,
+    head_source,
+    head_columns,
+    output_planes,
+    first_free,
+    grad_taps,
+    grad_bias,
+    grad_head,
+    grad_head_bias,
+    grad_in,
+    geometry,
+):  # type: ignore[no-untyped-def]
     """Gradients of one image; parameters' gradients are float64 and added to.
 
     Args:
@@ -108,25 +166,67 @@ def backward_image(grad_out, planes, grads, segments, source, mirror_segments, m
         for k in outputs:
             _load(grad_out[k], grads, extra[k], origin, stride, height, width)
             grad_head_bias[k] += plane_sum(grads, extra[k], origin, stride, height, width)
-        matrix_gradients(planes, head_source, grads, extra, origin, stride, height, width, grad_head)
+        matrix_gradients(
+            planes, head_source, grads, extra, origin, stride, height, width, grad_head
+        )
         nothing = (head_source * 0).astype(nb.float32)
-        run_pointwise(grads, extra, head_columns, nothing, origin, stride, head_source, grads,
-                      origin, stride, height, width)
+        run_pointwise(
+            grads,
+            extra,
+            head_columns,
+            nothing,
+            origin,
+            stride,
+            head_source,
+            grads,
+            origin,
+            stride,
+            height,
+            width,
+        )
     for channel in range(output_planes.size):
         _load(grad_out[channel], grads, output_planes[channel], origin, stride, height, width)
     grown = 0 if mode == ZEROS else border
     for row in range(mirror_count):
         plane, dilation, first, last, start, gate = mirror_segments[row]
-        run_segment(grads, mirror_source, mirror_taps, first, last, dilation, plane * pitch, start,
-                    nb.float32(0.0), gate, planes, origin, stride, -grown, height + grown, -grown,
-                    width + grown)
+        run_segment(
+            grads,
+            mirror_source,
+            mirror_taps,
+            first,
+            last,
+            dilation,
+            plane * pitch,
+            start,
+            nb.float32(0.0),
+            gate,
+            planes,
+            origin,
+            stride,
+            -grown,
+            height + grown,
+            -grown,
+            width + grown,
+        )
         ends = row + 1 == mirror_segments.shape[0] or mirror_segments[row + 1, 0] != plane
         if mode != ZEROS and ends:
             fold_border(grads, plane * pitch, origin, stride, height, width, border, mode)
     for row in range(segments.shape[0]):
         plane, dilation, first, last, _ = segments[row]
-        tap_gradients(planes, grads, source, first, last, dilation, plane * pitch, origin, stride,
-                      height, width, grad_taps)
+        tap_gradients(
+            planes,
+            grads,
+            source,
+            first,
+            last,
+            dilation,
+            plane * pitch,
+            origin,
+            stride,
+            height,
+            width,
+            grad_taps,
+        )
         grad_bias[row] += plane_sum(grads, plane * pitch, origin, stride, height, width)
     for channel in range(grad_in.shape[0]):
         _unload(grads, channel * pitch, grad_in[channel], origin, stride, height, width)

@@ -64,8 +64,16 @@ class _Run:
             )
         self.layout = layout = Geometry.of(program, height, width)
         self.numbers = np.array(
-            [layout.origin, layout.stride, layout.pitch, height, width, program.border,
-             MODES[program.padding]], np.int64,
+            [
+                layout.origin,
+                layout.stride,
+                layout.pitch,
+                height,
+                width,
+                program.border,
+                MODES[program.padding],
+            ],
+            np.int64,
         )
         self.source = program.source * layout.pitch
         self.head_source = program.head * layout.pitch
@@ -76,11 +84,21 @@ class _Run:
         size = self.layout.size(planes)
         return borrow((role, planes, self.layout, self.program.padding), size)
 
-    def forward(self, pictures: np.ndarray, planes: np.ndarray, given: Arrays,
-                out: np.ndarray) -> None:
+    def forward(
+        self, pictures: np.ndarray, planes: np.ndarray, given: Arrays, out: np.ndarray
+    ) -> None:
         forward_image(
-            pictures, planes, self.program.segments, self.source, given["taps"], given["bias"],
-            self.head_source, given["head"], given["head_bias"], self.output_planes, out,
+            pictures,
+            planes,
+            self.program.segments,
+            self.source,
+            given["taps"],
+            given["bias"],
+            self.head_source,
+            given["head"],
+            given["head_bias"],
+            self.output_planes,
+            out,
             self.numbers,
         )
 
@@ -91,28 +109,52 @@ def _arrays(taps: Tensor, bias: Tensor, head: Tensor, head_bias: Tensor) -> Arra
 
 
 @torch.library.custom_op("leanline::planes_infer", mutates_args=(), device_types="cpu")
-def planes_infer(images: Tensor, taps: Tensor, bias: Tensor, head: Tensor, head_bias: Tensor,
-                 program: Tensor, threads: int) -> Tensor:
+def planes_infer(
+    images: Tensor,
+    taps: Tensor,
+    bias: Tensor,
+    head: Tensor,
+    head_bias: Tensor,
+    program: Tensor,
+    threads: int,
+) -> Tensor:
     """Run a packed `PlaneProgram` on images (batch x channels x height x width, float32)."""
     run = _Run(program, images)
     given = _arrays(taps, bias, head, head_bias)
     pictures = images.detach().contiguous().numpy()
     out = torch.empty(len(pictures), run.program.outputs, *images.shape[2:])
     results = out.numpy()
-    _each(len(pictures), threads,
-          lambda i: run.forward(pictures[i], run.buffer("planes"), given, results[i]))
+    _each(
+        len(pictures),
+        threads,
+        lambda i: run.forward(pictures[i], run.buffer("planes"), given, results[i]),
+    )
     return out
 
 
 @planes_infer.register_fake
-def _(images: Tensor, taps: Tensor, bias: Tensor, head: Tensor, head_bias: Tensor,
-      program: Tensor, threads: int) -> Tensor:
+def _(
+    images: Tensor,
+    taps: Tensor,
+    bias: Tensor,
+    head: Tensor,
+    head_bias: Tensor,
+    program: Tensor,
+    threads: int,
+) -> Tensor:
     return images.new_empty(images.shape[0], head.shape[0], *images.shape[2:])
 
 
 @torch.library.custom_op("leanline::planes_forward", mutates_args=(), device_types="cpu")
-def planes_forward(images: Tensor, taps: Tensor, bias: Tensor, head: Tensor, head_bias: Tensor,
-                   program: Tensor, threads: int) -> list[Tensor]:
+def planes_forward(
+    images: Tensor,
+    taps: Tensor,
+    bias: Tensor,
+    head: Tensor,
+    head_bias: Tensor,
+    program: Tensor,
+    threads: int,
+) -> list[Tensor]:
     """As `planes_infer`; returns the output and each image's activations, for the backward."""
     run = _Run(program, images)
     given = _arrays(taps, bias, head, head_bias)
@@ -125,8 +167,16 @@ def planes_forward(images: Tensor, taps: Tensor, bias: Tensor, head: Tensor, hea
 
 
 @torch.library.custom_op("leanline::planes_backward", mutates_args=(), device_types="cpu")
-def planes_backward(grad_out: Tensor, activations: list[Tensor], images: Tensor, taps: Tensor,
-                    head: Tensor, program: Tensor, threads: int, to_images: bool) -> list[Tensor]:
+def planes_backward(
+    grad_out: Tensor,
+    activations: list[Tensor],
+    images: Tensor,
+    taps: Tensor,
+    head: Tensor,
+    program: Tensor,
+    threads: int,
+    to_images: bool,
+) -> list[Tensor]:
     """Gradients of images (zeros unless ``to_images``), taps, bias, head and head bias."""
     run = _Run(program, images)
     outline, mirror = run.program, run.program.gradients
@@ -136,8 +186,8 @@ def planes_backward(grad_out: Tensor, activations: list[Tensor], images: Tensor,
     matrix = head.detach().numpy()
     mirror_taps = taps.detach().numpy().reshape(-1, 9)[mirror.edge, ::-1].reshape(-1)
     columns = np.ascontiguousarray(matrix.T).reshape(-1)
-    steps = len(mirror.segments) if to_images else int(
-        (mirror.segments[:, 0] >= outline.inputs).sum()
+    steps = (
+        len(mirror.segments) if to_images else int((mirror.segments[:, 0] >= outline.inputs).sum())
     )
     sums = {
         "taps": np.zeros((count, outline.source.size * 9)),
@@ -150,16 +200,36 @@ def planes_backward(grad_out: Tensor, activations: list[Tensor], images: Tensor,
 
     def work(i: int) -> None:
         backward_image(
-            grads[i], planes[i], run.buffer("gradients", outline.outputs), outline.segments,
-            run.source, mirror.segments, mirror.source * run.layout.pitch, mirror_taps, steps,
-            run.head_source, columns, run.output_planes, outline.planes, sums["taps"][i],
-            sums["bias"][i], sums["head"][i], sums["head_bias"][i], grad_pictures[i], run.numbers,
+            grads[i],
+            planes[i],
+            run.buffer("gradients", outline.outputs),
+            outline.segments,
+            run.source,
+            mirror.segments,
+            mirror.source * run.layout.pitch,
+            mirror_taps,
+            steps,
+            run.head_source,
+            columns,
+            run.output_planes,
+            outline.planes,
+            sums["taps"][i],
+            sums["bias"][i],
+            sums["head"][i],
+            sums["head_bias"][i],
+            grad_pictures[i],
+            run.numbers,
         )
 
     _each(count, threads, work)
     total = {name: torch.from_numpy(s.sum(0).astype(np.float32)) for name, s in sums.items()}
-    return [grad_images, total["taps"].reshape(taps.shape), total["bias"], total["head"],
-            total["head_bias"]]
+    return [
+        grad_images,
+        total["taps"].reshape(taps.shape),
+        total["bias"],
+        total["head"],
+        total["head_bias"],
+    ]
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
@@ -171,8 +241,9 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
 def _gradients(ctx: Any, grad: list[Tensor]) -> tuple[Tensor | None, ...]:
     images, taps, head, program, *activations = ctx.saved_tensors
     to_images = ctx.needs_input_grad[0]
-    found = planes_backward(grad[0], activations, images, taps, head, program, ctx.threads,
-                            to_images)
+    found = planes_backward(
+        grad[0], activations, images, taps, head, program, ctx.threads, to_images
+    )
     return (found[0] if to_images else None, *found[1:], None, None)
 
 

@@ -21,10 +21,23 @@ def _make_tile(block: int) -> Any:
     """Build the tile for ``block`` outputs."""
 
     @intrinsic  # type: ignore[untyped-decorator]
-    def tile(typing_context, planes, source, matrix, bias, output, count, targets, out, pixel,
-             target_pixel, columns):  # type: ignore[no-untyped-def]
-        signature = types.void(planes, source, matrix, bias, types.int64, types.int64, targets,
-                               out, *[types.int64] * 3)
+    def tile(
+        typing_context,
+        planes,
+        source,
+        matrix,
+        bias,
+        output,
+        count,
+        targets,
+        out,
+        pixel,
+        target_pixel,
+        columns,
+    ):  # type: ignore[no-untyped-def]
+        signature = types.void(
+            planes, source, matrix, bias, types.int64, types.int64, targets, out, *[types.int64] * 3
+        )
 
         def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             _, _, _, _, output, count, _, _, pixel, target_pixel, columns = args
@@ -40,14 +53,16 @@ def _make_tile(block: int) -> Any:
                 for part in range(VECTORS):
                     sums[i * VECTORS + part] = start
             rows = [builder.mul(one, count) for one in outputs]
-            with cgutils.for_range_slice(
-                builder, v.int_constant(0), count, v.int_constant(1)
-            ) as (channel, _):
+            with cgutils.for_range_slice(builder, v.int_constant(0), count, v.int_constant(1)) as (
+                channel,
+                _,
+            ):
                 at = builder.add(v.load_scalar(builder, sources, channel), pixel)
                 pixels = [v.load(builder, data, builder.add(at, step)) for step in along]
                 for i in range(block):
-                    factor = v.splat(builder, v.load_scalar(
-                        builder, weights, builder.add(rows[i], channel)))
+                    factor = v.splat(
+                        builder, v.load_scalar(builder, weights, builder.add(rows[i], channel))
+                    )
                     for part in range(VECTORS):
                         slot = i * VECTORS + part
                         sums[slot] = v.multiply_add(builder, pixels[part], factor, sums[slot])
@@ -70,8 +85,20 @@ _tile_full = _make_tile(BLOCK)
 
 
 @nb.njit(nogil=True, cache=True, boundscheck=False)
-def run_pointwise(planes, source, matrix, bias, origin, stride, targets, out, out_origin,
-                  out_stride, height, width):  # type: ignore[no-untyped-def]
+def run_pointwise(
+    planes,
+    source,
+    matrix,
+    bias,
+    origin,
+    stride,
+    targets,
+    out,
+    out_origin,
+    out_stride,
+    height,
+    width,
+):  # type: ignore[no-untyped-def]
     """``out[k] = bias[k] + sum over c of matrix[k, c] * planes[c]``.
 
     Args:
@@ -97,14 +124,47 @@ def run_pointwise(planes, source, matrix, bias, origin, stride, targets, out, ou
             k = 0
             while k < outputs:
                 if outputs - k >= BLOCK:
-                    _tile_full(planes, source, matrix, bias, k, count, targets, out, pixel,
-                               target, width - x)
+                    _tile_full(
+                        planes,
+                        source,
+                        matrix,
+                        bias,
+                        k,
+                        count,
+                        targets,
+                        out,
+                        pixel,
+                        target,
+                        width - x,
+                    )
                     k += BLOCK
                 elif outputs - k >= 2:
-                    _tile_2(planes, source, matrix, bias, k, count, targets, out, pixel, target,
-                            width - x)
+                    _tile_2(
+                        planes,
+                        source,
+                        matrix,
+                        bias,
+                        k,
+                        count,
+                        targets,
+                        out,
+                        pixel,
+                        target,
+                        width - x,
+                    )
                     k += 2
                 else:
-                    _tile_1(planes, source, matrix, bias, k, count, targets, out, pixel, target,
-                            width - x)
+                    _tile_1(
+                        planes,
+                        source,
+                        matrix,
+                        bias,
+                        k,
+                        count,
+                        targets,
+                        out,
+                        pixel,
+                        target,
+                        width - x,
+                    )
                     k += 1

@@ -21,11 +21,21 @@ def _make_products(block: int) -> Any:
     """Build the row kernel for ``block`` gradient planes against one source plane."""
 
     @intrinsic  # type: ignore[untyped-decorator]
-    def row_products(typing_context, planes, source, grads, targets, first, pixel, columns,
-                     sums, slot):  # type: ignore[no-untyped-def]
+    def row_products(
+        typing_context, planes, source, grads, targets, first, pixel, columns, sums, slot
+    ):  # type: ignore[no-untyped-def]
         """Add the products of one row to ``sums[slot:]``, a vector a gradient plane."""
-        signature = types.void(planes, types.int64, grads, targets, types.int64, types.int64,
-                               types.int64, sums, types.int64)
+        signature = types.void(
+            planes,
+            types.int64,
+            grads,
+            targets,
+            types.int64,
+            types.int64,
+            types.int64,
+            sums,
+            types.int64,
+        )
 
         def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             _, source, _, _, first, pixel, columns, _, slot = args
@@ -36,8 +46,9 @@ def _make_products(block: int) -> Any:
             held = v.Registers(builder, block)
             places = [builder.add(slot, v.int_constant(i * LANES)) for i in range(block)]
             starts = [
-                builder.add(pixel, v.load_scalar(
-                    builder, where, builder.add(first, v.int_constant(i))))
+                builder.add(
+                    pixel, v.load_scalar(builder, where, builder.add(first, v.int_constant(i)))
+                )
                 for i in range(block)
             ]
             begin = builder.add(source, pixel)
@@ -65,8 +76,7 @@ _products_full = _make_products(BLOCK)
 
 
 @nb.njit(nogil=True, cache=True, boundscheck=False)
-def matrix_gradients(planes, source, grads, targets, origin, stride, height, width,
-                     out):  # type: ignore[no-untyped-def]
+def matrix_gradients(planes, source, grads, targets, origin, stride, height, width, out):  # type: ignore[no-untyped-def]
     """``out[k, c] += <gradient plane k, source plane c>``.
 
     Args:

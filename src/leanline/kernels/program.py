@@ -71,8 +71,14 @@ class PlaneProgram:
 
     def encode(self) -> Int64[Tensor, " size"]:
         """Pack into one tensor, as the custom operators take it."""
-        header = [self.inputs, self.planes, len(self.segments), self.head.size, self.outputs,
-                  MODES[self.padding]]
+        header = [
+            self.inputs,
+            self.planes,
+            len(self.segments),
+            self.head.size,
+            self.outputs,
+            MODES[self.padding],
+        ]
         parts = [header, self.segments.ravel(), self.head, self.output_planes, self.source]
         return torch.from_numpy(np.concatenate([np.asarray(p, np.int64) for p in parts]))
 

@@ -22,8 +22,9 @@ FLUSH = 8
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def _strip(typing_context, planes, grads, sums, slot, source, target, stride, dilation,
-           rows, columns):  # type: ignore[no-untyped-def]
+def _strip(
+    typing_context, planes, grads, sums, slot, source, target, stride, dilation, rows, columns
+):  # type: ignore[no-untyped-def]
     """Add one strip's products to the nine vectors ``sums[slot:]`` of one edge."""
     signature = types.void(planes, grads, sums, *[types.int64] * 7)
 
@@ -47,8 +48,9 @@ def _strip(typing_context, planes, grads, sums, slot, source, target, stride, di
             gate = [
                 builder.select(
                     valid[row],
-                    v.load(builder, gradient,
-                           builder.add(builder.add(target, offsets[row + 1]), x)),
+                    v.load(
+                        builder, gradient, builder.add(builder.add(target, offsets[row + 1]), x)
+                    ),
                     v.zero(),
                 )
                 for row in range(ROWS)
@@ -79,8 +81,9 @@ def _flush(sums, first, last, out):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(nogil=True, cache=True, boundscheck=False)
-def tap_gradients(planes, grads, source, first, last, dilation, target, origin, stride,
-                  height, width, out):  # type: ignore[no-untyped-def]
+def tap_gradients(
+    planes, grads, source, first, last, dilation, target, origin, stride, height, width, out
+):  # type: ignore[no-untyped-def]
     """Add the tap gradients of edges ``first..last`` of one segment to ``out`` (float64, 9 an edge).
 
     Args:
@@ -104,8 +107,18 @@ def tap_gradients(planes, grads, source, first, last, dilation, target, origin, 
             rows = min(ROWS, (height - 1 - y) // dilation + 1)
             pixel = origin + y * stride
             for edge in range(first, last):
-                _strip(planes, grads, sums, (edge - first) * 9 * LANES, source[edge] + pixel,
-                       target + pixel, stride, dilation, rows, width)
+                _strip(
+                    planes,
+                    grads,
+                    sums,
+                    (edge - first) * 9 * LANES,
+                    source[edge] + pixel,
+                    target + pixel,
+                    stride,
+                    dilation,
+                    rows,
+                    width,
+                )
             held += 1
             if held == FLUSH:
                 _flush(sums, first, last, out)

@@ -131,8 +131,9 @@ class _Planner:
             raise self.refuse(operation, f"{mode} padding after {self.padding} padding")
         self.padding = mode
 
-    def _convolve(self, operation: Operation, planes: Planes, weight: Tensor,
-                  dilation: int) -> Planes:
+    def _convolve(
+        self, operation: Operation, planes: Planes, weight: Tensor, dilation: int
+    ) -> Planes:
         name, bias = operation.parameters["weight"], operation.parameters.get("bias")
         kept = self.program.kept.get(name)
         alive = np.ones(weight.shape[:2], bool) if kept is None else kept.numpy()
@@ -206,9 +207,14 @@ class _Planner:
 
     def run(self) -> None:
         kinds: dict[str, Callable[[Operation], _Value]] = {
-            "input": self.input, "convolution": self.convolution, "unary": self.unary,
-            "pad": self.pad, "concat": self.concat, "slice": self.slice,
-            "identity": self.identity, "output": self.output,
+            "input": self.input,
+            "convolution": self.convolution,
+            "unary": self.unary,
+            "pad": self.pad,
+            "concat": self.concat,
+            "slice": self.slice,
+            "identity": self.identity,
+            "output": self.output,
         }
         for operation in self.program.operations:
             handle = kinds.get(operation.kind)
