@@ -1,5 +1,7 @@
 # What `import leanline as ll` offers, by the module that holds it. `__init__.py` reads this file.
 
+from . import data, graph, models, norms
+from .compaction import compact, load, save
 from .errors import (
     CheckpointError,
     ConfigError,
@@ -16,10 +18,13 @@ from .pruning import (
     OperatorNorm,
     Schedule,
     clean,
+    prune,
     select,
     summary,
     trace,
 )
+from .runtime import benchmark, compile
+from .training import Retrain, TrainingConfig, metrics
 from .version import __version__
 
 __all__ = [
@@ -32,13 +37,26 @@ __all__ = [
     "Magnitude",
     "ModelError",
     "OperatorNorm",
+    "Retrain",
     "RunError",
     "Schedule",
+    "TrainingConfig",
     "__version__",
     "apply_masks",
+    "benchmark",
     "clean",
+    "compact",
+    "compile",
+    "data",
     "get_masks",
+    "graph",
+    "load",
+    "metrics",
+    "models",
+    "norms",
+    "prune",
     "remove_masks",
+    "save",
     "select",
     "summary",
     "trace",

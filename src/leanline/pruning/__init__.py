@@ -2,6 +2,7 @@
 
 from leanline.pruning.clean import CleanReport, clean
 from leanline.pruning.criteria import Criterion, Lean, Magnitude, OperatorNorm
+from leanline.pruning.prune import Stage, load_stage, prune, read_stages
 from leanline.pruning.schedule import Schedule
 from leanline.pruning.select import select
 from leanline.pruning.summary import Summary, summary
@@ -15,8 +16,12 @@ __all__ = [
     "Magnitude",
     "OperatorNorm",
     "Schedule",
+    "Stage",
     "Summary",
     "clean",
+    "load_stage",
+    "prune",
+    "read_stages",
     "select",
     "summary",
     "trace",

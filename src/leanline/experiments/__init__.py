@@ -1,0 +1,1 @@
+"""Experiments: what a run leaves for the report, and the demonstration, as library calls."""

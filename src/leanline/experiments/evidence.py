@@ -1,0 +1,228 @@
+"""What a finished run leaves in its folder for the report: figures, timings, pictures.
+
+Everything is measured here, on the networks themselves: the masked network, its compact copy and
+the dense network that it came from.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+from torch import Tensor, nn
+
+from leanline import compaction, pruning, runtime
+from leanline.data.dataset import ImagingDataset
+from leanline.errors import ModelError
+from leanline.graph.pruning_graph import PruningGraph
+from leanline.records.atomic import write_text
+from leanline.records.tensors import save_tensors
+from leanline.training import Trainer, TrainingConfig
+
+log = logging.getLogger(__name__)
+
+SCHEMA = 1
+PICTURES = 3
+LARGEST_MATRIX = 1000  # channels
+
+EAGER_DENSE = "PyTorch eager, dense"
+KERNEL_DENSE = "leanline kernel, dense"
+EAGER_COMPACT = "PyTorch eager, compacted"
+KERNEL_PRUNED = "leanline kernel, pruned"
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """How much is measured.
+
+    Attributes:
+        test_pictures: judge on the first so many test pictures; None takes all.
+        seconds: time to spend on timing.
+        threads: threads of the networks that are timed.
+        batch: pictures in a timed call.
+    """
+
+    test_pictures: int | None = None
+    seconds: float = 5.0
+    threads: int = 1
+    batch: int = 1
+
+
+def judge(
+    model: nn.Module, dataset: ImagingDataset, split: str = "test", pictures: int | None = None
+) -> dict[str, float]:
+    """Metrics of a network on a split, computed on the plane kernels where they can run it."""
+    example = dataset.split(split)[0][0][None]
+    trainer = Trainer(
+        model, dataset, TrainingConfig(batch_size=4), lambda m: runtime.trainable(m, example)
+    )
+    return trainer.evaluate(split, pictures)
+
+
+def collect_training(
+    out: Path, model: nn.Module, dataset: ImagingDataset, measuring: Measuring,
+    about: Mapping[str, Any],
+) -> None:
+    """Add the evidence of a training run to its folder.
+
+    Args:
+        out: the run folder.
+        model: the trained network.
+        dataset: what it was trained on.
+        measuring: how much is measured.
+        about: what else to note, such as the command.
+    """
+    images, truth = _pictures(dataset)
+    tensors = {"images": images, "truth": truth, "trained": _answer(model, images, dataset)}
+    save_tensors(out / "evidence.safetensors", tensors)
+    metrics = judge(model, dataset, pictures=measuring.test_pictures)
+    _write(out, {"trained": metrics, **about})
+
+
+def collect_pruning(
+    out: Path, dense: nn.Module, pruned: nn.Module, dataset: ImagingDataset, measuring: Measuring,
+    about: Mapping[str, Any],
+) -> None:
+    """Compact a pruned network, measure it against the dense one, and add all that to its folder.
+
+    Writes ``network.safetensors`` (the compact network), ``evidence.safetensors`` (pictures and
+    adjacency matrices) and ``evidence.json`` (figures).
+
+    Args:
+        out: the run folder.
+        dense: the network before pruning.
+        pruned: the same network, masked.
+        dataset: its data.
+        measuring: how much is measured.
+        about: what else to note, such as the command.
+    """
+    images, truth = _pictures(dataset)
+    example = images[:1].expand(measuring.batch, -1, -1, -1).contiguous()
+    small = compaction.compact(pruned, example)
+    compaction.save(small, out / "network.safetensors")
+    tensors = {
+        "images": images,
+        "truth": truth,
+        "dense": _answer(dense, images, dataset),
+        "pruned": _answer(pruned, images, dataset),
+    }
+    for name, model in (("dense", dense), ("pruned", pruned)):
+        matrix = adjacency(model, example)
+        if matrix is not None:
+            tensors[f"adjacency.{name}"] = torch.from_numpy(matrix)
+    save_tensors(out / "evidence.safetensors", tensors)
+    _write(
+        out,
+        {
+            "dense": judge(dense, dataset, pictures=measuring.test_pictures),
+            "pruned": judge(pruned, dataset, pictures=measuring.test_pictures),
+            "network": _sizes(pruned, example),
+            "deviation": deviation(pruned, small, images),
+            "timing": time_networks(dense, pruned, small, example, measuring),
+            **about,
+        },
+    )
+
+
+def time_networks(
+    dense: nn.Module, pruned: nn.Module, small: nn.Module, example: Tensor, measuring: Measuring
+) -> dict[str, Any]:
+    """Time the dense and the pruned network in PyTorch and on leanline's kernels, interleaved.
+
+    Rows that the kernels cannot run are left out and named under "missing".
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(measuring.threads)
+    try:
+        models: dict[str, nn.Module] = {EAGER_DENSE: runtime.compile(dense, example, "reference")}
+        missing = {}
+        for name, model in ((KERNEL_DENSE, dense), (KERNEL_PRUNED, pruned)):
+            try:
+                models[name] = runtime.compile(model, example, "cpu", measuring.threads)
+            except ModelError as problem:
+                missing[name] = str(problem)
+        models[EAGER_COMPACT] = small.eval()
+        order = [EAGER_DENSE, KERNEL_DENSE, EAGER_COMPACT, KERNEL_PRUNED]
+        chosen = {name: models[name] for name in order if name in models}
+        table = runtime.benchmark(chosen, example, measuring.seconds).to_dict()
+    finally:
+        torch.set_num_threads(before)
+    return {**table, "shape": list(example.shape), "missing": missing}
+
+
+def deviation(pruned: nn.Module, small: nn.Module, images: Tensor) -> float:
+    """Largest difference of two networks' outputs, relative to the largest output."""
+    pruned.eval()
+    with torch.no_grad():
+        want, have = pruned(images), small(images)
+    return float((want - have).abs().max() / want.abs().max())
+
+
+def adjacency(
+    model: nn.Module, example: Tensor
+) -> Bool[np.ndarray, "targets sources"] | None:
+    """Active filters as a matrix of channels by channels (Figure A2), None for large networks.
+
+    Rows are output channels of prunable convolutions, columns their possible inputs.
+    """
+    graph: PruningGraph = pruning.trace(model, example)
+    edges = graph.channels.edges()
+    prunable = edges.prunable
+    rows, row = np.unique(edges.dst[prunable], return_inverse=True)
+    columns, column = np.unique(edges.src[prunable], return_inverse=True)
+    if max(rows.size, columns.size) > LARGEST_MATRIX:
+        return None
+    matrix = np.zeros((rows.size, columns.size), bool)
+    matrix[row, column] = np.isfinite(edges.log_weight[prunable])
+    return matrix
+
+
+def machine() -> str:
+    """The processor and system that a run was made on."""
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"{name} ({capability}), {platform.system()}, Python {platform.python_version()}"
+
+
+def _sizes(model: nn.Module, example: Tensor) -> dict[str, list[int]]:
+    found = pruning.summary(model, example)
+    named = {
+        "filters": found.filters,
+        "channels": found.channels,
+        "parameters": found.parameters,
+        "macs": found.macs,
+    }
+    return {name: [amount.before, amount.after] for name, amount in named.items()}
+
+
+def _pictures(dataset: ImagingDataset) -> tuple[Tensor, Tensor]:
+    split = dataset.split("test")
+    pairs = [split[i] for i in range(min(PICTURES, len(split)))]
+    return torch.stack([image for image, _ in pairs]), torch.stack([truth for _, truth in pairs])
+
+
+def _answer(model: nn.Module, images: Tensor, dataset: ImagingDataset) -> Tensor:
+    """Labels for segmentation, pictures for denoising."""
+    model.eval()
+    with torch.no_grad():
+        output = model(images)
+    return output.argmax(1) if dataset.task == "segmentation" else output
+
+
+def _write(out: Path, found: Mapping[str, Any]) -> None:
+    document = {"schema": SCHEMA, "machine": machine(), **found}
+    write_text(out / "evidence.json", json.dumps(document, indent=2, sort_keys=True))
+    log.info("evidence written to %s", out)
