@@ -1,0 +1,81 @@
+"""`leanline bench`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from leanline.cli import options
+from leanline.cli.folders import input_shape_of, pruned_of, read_run
+from leanline.cli.session import session
+from leanline.errors import ConfigError
+
+
+def bench(
+    folder: Annotated[Path, typer.Argument(help="A folder of `leanline prune`.")],
+    size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HEIGHTxWIDTH", help="Size of the pictures; by default that of the run."
+        ),
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures in a call.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Threads.")] = 1,
+    seconds: Annotated[float, typer.Option(min=0, help="How long to measure.")] = 5.0,
+    model: options.Confirm = None,
+    as_json: options.Json = False,
+    progress: options.Progress = True,
+    debug: options.Debug = False,
+) -> None:
+    """Time the dense network against the pruned one, in turn, on this machine.
+
+    Times are medians with quartiles; speed-ups are medians of the rounds' ratios.
+    """
+    with session(as_json, progress, debug) as running:
+        import torch
+
+        from leanline import compaction
+        from leanline.experiments.evidence import Measuring, machine, time_networks
+
+        run = read_run(folder, "prune")
+        shape = (batch, *_sized(input_shape_of(run), size))
+        dense, pruned = pruned_of(run, model)
+        example = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        small = compaction.compact(pruned, example)
+        timing = time_networks(
+            dense, pruned, small, example, Measuring(seconds=seconds, threads=threads, batch=batch)
+        )
+        running.result(
+            {"command": "bench", "folder": folder, "machine": machine(), "timing": timing},
+            _text(timing, machine()),
+        )
+
+
+def _sized(shape: tuple[int, ...], size: str | None) -> tuple[int, ...]:
+    """Channels, height and width of the pictures to time."""
+    if size is None:
+        return shape[1:]
+    parts = size.lower().split("x")
+    if len(parts) not in (1, 2) or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise ConfigError(f"--size {size}: write HEIGHTxWIDTH, such as 256x256")
+    height, width = int(parts[0]), int(parts[-1])
+    return (shape[1], height, width)
+
+
+def _text(timing: dict[str, Any], machine: str) -> str:
+    width = max(len(row["name"]) for row in timing["rows"])
+    lines = [f"{'':{width}}  {'median':>12}  {'quartiles':>20}  {'speed-up':>9}  {'quartiles':>17}"]
+    for row in timing["rows"]:
+        spread = f"{row['low']:.3f} .. {row['high']:.3f}"
+        ratios = f"{row['speedup_low']:.2f} .. {row['speedup_high']:.2f}"
+        lines.append(
+            f"{row['name']:{width}}  {row['median']:9.3f} ms  {spread:>17} ms  "
+            f"{row['speedup']:8.2f}x  {ratios:>17}"
+        )
+    lines += [f"{name}: not timed: {why}" for name, why in timing.get("missing", {}).items()]
+    shape = " x ".join(str(n) for n in timing["shape"])
+    lines.append(
+        f"{shape} float32, {timing['threads']} thread(s), {timing['rounds']} rounds in turn, "
+        f"{machine}"
+    )
+    return "\n".join(lines)

@@ -1,0 +1,62 @@
+"""The evidence of a finished run, collected once."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from leanline.cli.session import command_line
+from leanline.errors import RunError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from leanline.data import ImagingDataset
+
+EVIDENCE = "evidence.json"
+
+
+def add_training_evidence(
+    out: Path, model: "nn.Module", dataset: "ImagingDataset", rows: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Judge a trained network on the test pictures, unless its folder has that; returns it."""
+    from leanline.experiments.evidence import Measuring, collect_training
+
+    if not (out / EVIDENCE).exists():
+        collect_training(out, model, dataset, Measuring(), _about(rows))
+    return read_evidence(out)
+
+
+def add_pruning_evidence(
+    out: Path,
+    dense: "nn.Module",
+    pruned: "nn.Module",
+    dataset: "ImagingDataset",
+    rows: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Measure a pruned network against the dense one, unless its folder has that; returns it."""
+    from leanline.experiments.evidence import Measuring, collect_pruning
+
+    if not (out / EVIDENCE).exists():
+        collect_pruning(out, dense, pruned, dataset, Measuring(), _about(rows))
+    return read_evidence(out)
+
+
+def read_evidence(out: Path) -> dict[str, Any]:
+    """What a folder's evidence says.
+
+    Raises:
+        RunError: it cannot be read.
+    """
+    file = out / EVIDENCE
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{file} is damaged: {error}; remove it and run the command again"
+        ) from error
+
+
+def _about(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    seconds = sum(float(row.get("seconds") or 0) for row in rows)
+    return {"command": command_line(), "seconds": seconds}

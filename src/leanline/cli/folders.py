@@ -1,0 +1,139 @@
+"""Run folders that a command starts from: what they say, and the networks that they hold."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from leanline.cli.choices import PRETRAINED, DataChoice, NetworkChoice, choose_data
+from leanline.errors import ConfigError, RunError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from leanline.records.run import RunFolder
+
+_INSTEAD = {
+    "prune": "leanline prune",
+    "train": "leanline train",
+}
+
+
+def read_run(folder: Path, *commands: str) -> "RunFolder":
+    """Look at a run folder of one of the given commands.
+
+    Raises:
+        RunError: there is none, or it is of another command; the message says what would be right.
+    """
+    from leanline.records.run import CONFIG, RunFolder
+
+    if not folder.exists():
+        raise RunError(f"there is no folder {folder}")
+    if not (folder / CONFIG).exists():
+        raise RunError(f"{folder} is no run folder: leanline train, prune and demo make them")
+    run = RunFolder.read(folder)
+    command = str(run.config.get("command"))
+    if command not in commands:
+        wanted = " or ".join(_INSTEAD[name] for name in commands)
+        inside = sorted(path.parent.name for path in folder.glob(f"*/{CONFIG}"))
+        hint = f"; it holds the runs {', '.join(inside)}: give one of them" if inside else ""
+        raise RunError(f"{folder} was made by leanline {command}, not by {wanted}{hint}")
+    return run
+
+
+def network_of(run: "RunFolder", confirmed: str | None) -> NetworkChoice:
+    """The network that a run folder names.
+
+    Args:
+        run: the folder.
+        confirmed: the name of the user's own code that may be run to make it. The folder alone
+            never makes leanline run code: it may have come from somebody else.
+
+    Raises:
+        ConfigError: the folder names code that was not confirmed.
+        RunError: it does not say which network it is of.
+    """
+    from leanline.models.pretrained import NAMES
+
+    model: Any = run.config.get("model")
+    if model in NAMES:
+        model = {"name": PRETRAINED + model, "settings": {}}
+    try:
+        choice = NetworkChoice(str(model["name"]), dict(model["settings"]))
+    except (KeyError, TypeError, ValueError):
+        raise RunError(
+            f"{run.path} does not say of which network it is, for it was not made by the command "
+            "line; use leanline.pruning.load_stage in Python"
+        ) from None
+    if confirmed is not None and confirmed != choice.name:
+        raise ConfigError(f"--model {confirmed}: {run.path} is of model {choice.name}")
+    if choice.runs_code and confirmed is None:
+        raise ConfigError(
+            f"{run.path} is of a network that is made by the code {choice.name}. If you trust "
+            f"that code, add --model {choice.name}"
+        )
+    return choice
+
+
+def data_of(run: "RunFolder") -> DataChoice:
+    """The data set that a run folder names.
+
+    Raises:
+        RunError: it names none.
+    """
+    data: Any = run.config.get("data")
+    if not (isinstance(data, Mapping) and "name" in data):
+        raise RunError(f"{run.path} does not say which data it used; give --data")
+    return choose_data(str(data["name"]), dict(data.get("settings") or {}))
+
+
+def input_shape_of(run: "RunFolder") -> tuple[int, ...]:
+    """Batch of one, channels, height and width of the pictures that a run was made on.
+
+    Raises:
+        RunError: the folder does not say.
+    """
+    shape: Any = run.config.get("input_shape") or _timed_shape(run)
+    valid = isinstance(shape, list) and len(shape) == 4
+    if not valid or not all(isinstance(n, int) and n > 0 for n in shape):
+        raise RunError(f"{run.path} does not say how large its pictures are")
+    return tuple(shape)
+
+
+def pruned_of(run: "RunFolder", confirmed: str | None) -> "tuple[nn.Module, nn.Module]":
+    """The dense network, with its initial values, and the pruned one of the last stage.
+
+    Raises:
+        CheckpointError: no stage is done, or its checkpoint is damaged or of another network.
+    """
+    from leanline.pruning.prune import load_stage
+
+    choice = network_of(run, confirmed)
+    dense, pruned = choice.make(), choice.make()
+    load_stage(run, pruned)
+    return dense.eval(), pruned.eval()
+
+
+def trained_of(run: "RunFolder", confirmed: str | None) -> "tuple[NetworkChoice, nn.Module]":
+    """The network of a train folder, with its best weights."""
+    from leanline.training import load_best
+
+    choice = network_of(run, confirmed)
+    network = choice.make()
+    load_best(run, network)
+    return choice, network
+
+
+def best_checksum(run: "RunFolder") -> str:
+    """The checksum of a training run's best weights, of the file that `load_best` reads."""
+    best = [row for row in run.stages if row.get("best")][-1]
+    return str(best[f"sha256.best-{best['step']}"])
+
+
+def _timed_shape(run: "RunFolder") -> Any:
+    import json
+
+    try:
+        evidence = json.loads((run.path / "evidence.json").read_text(encoding="utf-8"))
+        return evidence["timing"]["shape"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,28 @@
+"""`leanline report`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from leanline.cli import options
+from leanline.cli.folders import read_run
+from leanline.cli.session import session
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(help="A folder of `train`, `prune` or `demo`.")],
+    as_json: options.Json = False,
+    progress: options.Progress = True,
+    debug: options.Debug = False,
+) -> None:
+    """Write report.html into a run folder: figures, pictures, timings, and what was run.
+
+    Example: leanline report runs/lean
+    """
+    with session(as_json, progress, debug) as running:
+        from leanline.report import build
+
+        read_run(folder, "train", "prune", "demo")
+        page = build(folder)
+        running.result({"command": "report", "folder": folder, "report": page}, str(page))

@@ -1,0 +1,32 @@
+"""Results as a person reads them: aligned columns of plain text."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+
+def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """Rows under their column names; columns that no row has are left out."""
+    rows = list(rows)
+    shown = [column for column in columns if any(column in row for row in rows)]
+    cells = [[number(row.get(column, "")) for column in shown] for row in rows]
+    heads = [column.removeprefix("metric.") for column in shown]
+    widths = [max(len(cell) for cell in column) for column in zip(heads, *cells, strict=True)]
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in [heads, *cells]
+    )
+
+
+def number(value: Any) -> str:
+    """A number with as many digits as a reader needs."""
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "", None: ""}[value]
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.4g}" if math.isfinite(value) else str(value)
+
+
+def metrics(values: Mapping[str, Any]) -> str:
+    """Metrics in one line, such as "accuracy 0.9457, f1 0.93"."""
+    return ", ".join(f"{name} {number(value)}" for name, value in values.items())
