@@ -13,7 +13,7 @@ from torch.export.graph_signature import OutputKind
 from torch.fx import Node
 
 from leanline.errors import ModelError
-from leanline.graph.lower import Lowering
+from leanline.graph.lower import Lowering, base_name
 from leanline.graph.program import Program
 from leanline.graph.rules import find
 from leanline.masks import baked_copy, get_masks
@@ -54,7 +54,6 @@ def trace_program(model: nn.Module, example_inputs: Inputs) -> Program:
     inputs = tuple(item.detach() for item in inputs)
     with torch.random.fork_rng(devices=devices), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
-        _check_runs(copy, inputs)
         exported, tracer = _export(copy, inputs)
     return _program(copy, exported, kept, tracer)
 
@@ -96,12 +95,30 @@ def _export(model: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[ExportedProgr
     for name, strict in tracers:
         try:
             exported = torch.export.export(model, inputs, strict=strict)
-            decompose: Callable[..., ExportedProgram] = exported.run_decompositions
-            return decompose({}), name
+            return _functional(exported), name
         except Exception as error:
+            if not said:
+                _check_runs(model, inputs)
             _log.debug("%s failed", name, exc_info=True)
             said.append(f"{name}: {type(error).__name__}: {_short(error)}")
     raise ModelError("the model cannot be traced; " + "; ".join(said))
+
+
+def _functional(exported: ExportedProgram) -> ExportedProgram:
+    """Make in-place operations ones that make new tensors, and composite ones simple ones.
+
+    That takes as long as the export, so it is left out where all operations are known as they are.
+    """
+    nodes = [node for node in exported.graph.nodes if node.op == "call_function"]
+    if all(find(base_name(node)) is not None and not _mutates(node) for node in nodes):
+        return exported
+    decompose: Callable[..., ExportedProgram] = exported.run_decompositions
+    return decompose({})
+
+
+def _mutates(node: Node) -> bool:
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and bool(schema.is_mutable)
 
 
 def _program(
