@@ -208,3 +208,13 @@ def test_compiles() -> None:
     torch.testing.assert_close(compiled(image()), model(image()))
     apply_masks(model, {"0.weight": mask((3, 2), 9)})
     torch.testing.assert_close(compiled(image()), model(image()))
+
+
+def test_removing_masks_from_a_copy_leaves_the_original() -> None:
+    model = network()
+    apply_masks(model, {"0.weight": mask((3, 2))})
+    before = model.eval()(image())
+    double = copy.deepcopy(model)
+    remove_masks(double)
+    assert torch.equal(model(image()), before) and torch.equal(double(image()), before)
+    assert get_masks(model).keys() == {"0.weight"} and get_masks(double) == {}
