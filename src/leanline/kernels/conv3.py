@@ -13,7 +13,6 @@ of the taps is a kernel of its own, `tap_gradients`.
 from typing import Any
 
 import numba as nb
-from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 

@@ -41,7 +41,7 @@ def fill_border(planes, plane, origin, stride, height, width, border, mode):  # 
 
 @nb.njit(nogil=True, cache=True)
 def fold_border(planes, plane, origin, stride, height, width, border, mode):  # type: ignore[no-untyped-def]
-    """Add the border's gradient to the pixels it was filled from, and zero it (transpose of fill)."""
+    """Add the border's gradient to the pixels it was filled from, and zero it."""
     base = plane + origin
     for step in range(border, 0, -1):
         above, below = base - step * stride, base + (height - 1 + step) * stride

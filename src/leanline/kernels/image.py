@@ -19,6 +19,13 @@ def _load(picture, planes, plane, origin, stride, height, width):  # type: ignor
 
 
 @nb.njit(nogil=True, cache=True)
+def _add(picture, planes, plane, origin, stride, height, width):  # type: ignore[no-untyped-def]
+    for y in range(height):
+        begin = plane + origin + y * stride
+        planes[begin : begin + width] += picture[y]
+
+
+@nb.njit(nogil=True, cache=True)
 def _unload(planes, plane, picture, origin, stride, height, width):  # type: ignore[no-untyped-def]
     for y in range(height):
         begin = plane + origin + y * stride
@@ -125,6 +132,7 @@ def backward_image(
     mirror_taps,
     mirror_count,
     head_source,
+    head_targets,
     head_columns,
     output_planes,
     first_free,
@@ -148,7 +156,8 @@ def backward_image(
         mirror_taps: float32, mirrored taps of each mirrored edge, flat.
         mirror_count: how many of the data gradient's segments to run.
         head_source: offsets of the planes that the head reads.
-        head_columns: float32, transposed head, sources x outputs, flat.
+        head_targets: the same offsets, each once.
+        head_columns: float32, transposed head, targets x outputs, flat.
         output_planes: offsets of the planes that are the output (without a head).
         first_free: index of the first extra plane of ``grads``.
         grad_taps: 9 an edge.
@@ -169,7 +178,7 @@ def backward_image(
         matrix_gradients(
             planes, head_source, grads, extra, origin, stride, height, width, grad_head
         )
-        nothing = (head_source * 0).astype(nb.float32)
+        nothing = np.zeros(head_targets.size, np.float32)
         run_pointwise(
             grads,
             extra,
@@ -177,7 +186,7 @@ def backward_image(
             nothing,
             origin,
             stride,
-            head_source,
+            head_targets,
             grads,
             origin,
             stride,
@@ -185,7 +194,11 @@ def backward_image(
             width,
         )
     for channel in range(output_planes.size):
-        _load(grad_out[channel], grads, output_planes[channel], origin, stride, height, width)
+        plane = output_planes[channel]
+        if (output_planes[:channel] == plane).any():
+            _add(grad_out[channel], grads, plane, origin, stride, height, width)
+        else:
+            _load(grad_out[channel], grads, plane, origin, stride, height, width)
     grown = 0 if mode == ZEROS else border
     for row in range(mirror_count):
         plane, dilation, first, last, start, gate = mirror_segments[row]

@@ -5,9 +5,6 @@ registered backward computes every gradient. The images of a batch go to ``threa
 results do not depend on their number, for the images' parameter gradients are summed in order.
 """
 
-import functools
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -15,39 +12,39 @@ import torch
 from torch import Tensor
 
 from leanline.errors import ModelError
-from leanline.kernels.buffers import borrow
+from leanline.kernels.buffers import Pool
 from leanline.kernels.halo import MODES
 from leanline.kernels.image import backward_image, forward_image
-from leanline.kernels.program import Geometry, PlaneProgram
+from leanline.kernels.layout import Geometry
+from leanline.kernels.program import PlaneProgram
+from leanline.kernels.workers import at_fork, each
 
-Arrays = dict[str, Any]
+_buffers = Pool()
+at_fork(_buffers.after_fork)
 
-
-@functools.cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="leanline")
-
-
-def _each(count: int, threads: int, work: Callable[[int], None]) -> None:
-    """Call ``work(i)`` for every i, on up to ``threads`` threads."""
-    if threads == 1 or count == 1:
-        for index in range(count):
-            work(index)
-    else:
-        list(_pool(threads).map(work, range(count)))
-
-
-_decoded: dict[tuple[int, int], PlaneProgram] = {}
+_decoded: dict[tuple[int, int, int], PlaneProgram] = {}
 
 
 def _decode(packed: Tensor) -> PlaneProgram:
     """Decode once a tensor: a decoded program looks into the tensor's memory and keeps it alive."""
-    key = (packed.data_ptr(), packed._version)
-    if key not in _decoded:
+    version = 0 if packed.is_inference() else packed._version
+    key = (packed.data_ptr(), packed.numel(), version)
+    program = _decoded.get(key)
+    if program is None:
         if len(_decoded) > 64:
             _decoded.clear()
-        _decoded[key] = PlaneProgram.decode(packed)
-    return _decoded[key]
+        program = _decoded[key] = PlaneProgram.decode(packed.contiguous())
+    return program
+
+
+def _array(name: str, tensor: Tensor, size: int) -> np.ndarray:
+    """The numbers of a parameter, flat; what the kernels would read past is refused."""
+    if tensor.dtype != torch.float32 or tensor.numel() != size:
+        raise ModelError(
+            f"{name} is {tensor.dtype} of shape {tuple(tensor.shape)}: "
+            f"the program needs {size} values of torch.float32"
+        )
+    return tensor.detach().contiguous().numpy().reshape(-1)
 
 
 class _Run:
@@ -55,57 +52,59 @@ class _Run:
 
     def __init__(self, packed: Tensor, images: Tensor) -> None:
         self.program = program = _decode(packed)
+        if images.ndim != 4 or images.shape[1] != program.inputs or images.dtype != torch.float32:
+            raise ModelError(
+                f"got images of {images.dtype} and shape {tuple(images.shape)}: the program "
+                f"takes torch.float32 of shape (batch, {program.inputs}, height, width)"
+            )
         height, width = int(images.shape[2]), int(images.shape[3])
-        reach = min(height, width) - 1
-        if program.padding == "reflect" and program.border > reach:
+        if program.padding == "reflect" and program.border >= min(height, width):
             raise ModelError(
                 f"pictures of {height} x {width} are too small: reflect padding of "
                 f"{program.border} pixels needs at least {program.border + 1} rows and columns"
             )
         self.layout = layout = Geometry.of(program, height, width)
+        mode = MODES[program.padding]
         self.numbers = np.array(
-            [
-                layout.origin,
-                layout.stride,
-                layout.pitch,
-                height,
-                width,
-                program.border,
-                MODES[program.padding],
-            ],
+            [layout.origin, layout.stride, layout.pitch, height, width, program.border, mode],
             np.int64,
         )
+        self.pictures = images.detach().contiguous().numpy()
+        self.out_shape = (len(images), program.outputs, height, width)
         self.source = program.source * layout.pitch
         self.head_source = program.head * layout.pitch
         self.output_planes = program.output_planes * layout.pitch
 
-    def buffer(self, role: str, extra: int = 0) -> np.ndarray:
-        planes = self.program.planes + extra
-        size = self.layout.size(planes)
-        return borrow((role, planes, self.layout, self.program.padding), size)
+    def give(self, taps: Tensor, bias: Tensor, head: Tensor, head_bias: Tensor) -> None:
+        """Take the numbers of the program."""
+        program = self.program
+        self.taps = _array("taps", taps, 9 * program.source.size)
+        self.bias = _array("bias", bias, len(program.segments))
+        self.head = _array("head", head, program.outputs * program.head.size)
+        self.head_bias = _array("head_bias", head_bias, program.outputs)
 
-    def forward(
-        self, pictures: np.ndarray, planes: np.ndarray, given: Arrays, out: np.ndarray
-    ) -> None:
+    def buffer(self, role: str, images: int = 1, extra: int = 0) -> np.ndarray:
+        """Borrow room for the planes of some images, and ``extra`` planes more for each."""
+        planes = self.program.planes + extra
+        key = (role, images, planes, self.layout, self.program.padding)
+        return _buffers.borrow(key, images * self.layout.size(planes))
+
+    def forward(self, image: int, planes: np.ndarray, out: np.ndarray) -> None:
+        """Compute one image."""
         forward_image(
-            pictures,
+            self.pictures[image],
             planes,
             self.program.segments,
             self.source,
-            given["taps"],
-            given["bias"],
+            self.taps,
+            self.bias,
             self.head_source,
-            given["head"],
-            given["head_bias"],
+            self.head,
+            self.head_bias,
             self.output_planes,
-            out,
+            out[image],
             self.numbers,
         )
-
-
-def _arrays(taps: Tensor, bias: Tensor, head: Tensor, head_bias: Tensor) -> Arrays:
-    named = {"taps": taps, "bias": bias, "head": head, "head_bias": head_bias}
-    return {name: t.detach().contiguous().numpy().reshape(-1) for name, t in named.items()}
 
 
 @torch.library.custom_op("leanline::planes_infer", mutates_args=(), device_types="cpu")
@@ -118,17 +117,28 @@ def planes_infer(
     program: Tensor,
     threads: int,
 ) -> Tensor:
-    """Run a packed `PlaneProgram` on images (batch x channels x height x width, float32)."""
+    """Run a packed `PlaneProgram` on images.
+
+    Args:
+        images: float32, batch x channels x height x width.
+        taps: float32, 9 an edge.
+        bias: float32, one a segment.
+        head: float32, outputs x sources; outputs x 0 where the program has no head.
+        head_bias: float32, one an output.
+        program: what `PlaneProgram.encode` made.
+        threads: threads that the images are given to.
+
+    Returns:
+        batch x outputs x height x width.
+
+    Raises:
+        ModelError: something has another shape or dtype than the program needs.
+    """
     run = _Run(program, images)
-    given = _arrays(taps, bias, head, head_bias)
-    pictures = images.detach().contiguous().numpy()
-    out = torch.empty(len(pictures), run.program.outputs, *images.shape[2:])
+    run.give(taps, bias, head, head_bias)
+    out = images.new_empty(run.out_shape)
     results = out.numpy()
-    _each(
-        len(pictures),
-        threads,
-        lambda i: run.forward(pictures[i], run.buffer("planes"), given, results[i]),
-    )
+    each(len(results), threads, lambda i: run.forward(i, run.buffer("planes"), results))
     return out
 
 
@@ -154,95 +164,156 @@ def planes_forward(
     head_bias: Tensor,
     program: Tensor,
     threads: int,
-) -> list[Tensor]:
-    """As `planes_infer`; returns the output and each image's activations, for the backward."""
+) -> tuple[Tensor, Tensor]:
+    """As `planes_infer`; differentiable.
+
+    Returns:
+        The output, and the images' activations (batch x size of a buffer) for the backward pass.
+    """
     run = _Run(program, images)
-    given = _arrays(taps, bias, head, head_bias)
-    pictures = images.detach().contiguous().numpy()
-    out = torch.empty(len(pictures), run.program.outputs, *images.shape[2:])
+    run.give(taps, bias, head, head_bias)
+    out = images.new_empty(run.out_shape)
     results = out.numpy()
-    held = [run.buffer("planes") for _ in pictures]
-    _each(len(pictures), threads, lambda i: run.forward(pictures[i], held[i], given, results[i]))
-    return [out, *map(torch.from_numpy, held)]
+    activations = torch.from_numpy(run.buffer("planes", len(results))).reshape(len(results), -1)
+    planes = activations.numpy()
+    each(len(results), threads, lambda i: run.forward(i, planes[i], results))
+    return out, activations
+
+
+@planes_forward.register_fake
+def _(
+    images: Tensor,
+    taps: Tensor,
+    bias: Tensor,
+    head: Tensor,
+    head_bias: Tensor,
+    program: Tensor,
+    threads: int,
+) -> tuple[Tensor, Tensor]:
+    size = torch.library.get_ctx().new_dynamic_size()  # known to the program's content only
+    out = images.new_empty(images.shape[0], head.shape[0], *images.shape[2:])
+    return out, images.new_empty(images.shape[0], size)
 
 
 @torch.library.custom_op("leanline::planes_backward", mutates_args=(), device_types="cpu")
 def planes_backward(
     grad_out: Tensor,
-    activations: list[Tensor],
+    activations: Tensor,
     images: Tensor,
     taps: Tensor,
+    bias: Tensor,
     head: Tensor,
     program: Tensor,
     threads: int,
     to_images: bool,
-) -> list[Tensor]:
-    """Gradients of images (zeros unless ``to_images``), taps, bias, head and head bias."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of images (no channels unless ``to_images``), taps, bias, head and head bias."""
     run = _Run(program, images)
     outline, mirror = run.program, run.program.gradients
     count = len(images)
     grads = grad_out.detach().contiguous().numpy()
-    planes = [a.numpy() for a in activations]
-    matrix = head.detach().numpy()
-    mirror_taps = taps.detach().numpy().reshape(-1, 9)[mirror.edge, ::-1].reshape(-1)
-    columns = np.ascontiguousarray(matrix.T).reshape(-1)
-    steps = (
-        len(mirror.segments) if to_images else int((mirror.segments[:, 0] >= outline.inputs).sum())
-    )
-    sums = {
-        "taps": np.zeros((count, outline.source.size * 9)),
-        "bias": np.zeros((count, len(outline.segments))),
-        "head": np.zeros((count, *matrix.shape)),
-        "head_bias": np.zeros((count, len(matrix))),
-    }
-    grad_images = torch.zeros(count, outline.inputs if to_images else 0, *images.shape[2:])
+    planes = activations.detach().numpy()
+    filters = _array("taps", taps, 9 * outline.source.size).reshape(-1, 9)
+    mirror_taps = filters[mirror.edge, ::-1].reshape(-1)
+    columns = _array("head", head, outline.outputs * outline.head.size)
+    targets, columns = _merge(run.head_source, columns.reshape(outline.outputs, -1).T)
+    computed = mirror.segments[:, 0] >= outline.inputs
+    steps = len(mirror.segments) if to_images else int(computed.sum())
+    sum_taps = np.zeros((count, outline.source.size * 9))
+    sum_bias = np.zeros((count, len(outline.segments)))
+    sum_head = np.zeros((count, outline.outputs, outline.head.size))
+    sum_head_bias = np.zeros((count, outline.outputs))
+    channels = outline.inputs if to_images else 0
+    grad_images = images.new_empty(count, channels, *images.shape[2:])
     grad_pictures = grad_images.numpy()
+    mirror_source = mirror.source * run.layout.pitch
 
     def work(i: int) -> None:
         backward_image(
             grads[i],
             planes[i],
-            run.buffer("gradients", outline.outputs),
+            run.buffer("gradients", extra=outline.outputs),
             outline.segments,
             run.source,
             mirror.segments,
-            mirror.source * run.layout.pitch,
+            mirror_source,
             mirror_taps,
             steps,
             run.head_source,
-            columns,
+            targets,
+            columns.reshape(-1),
             run.output_planes,
             outline.planes,
-            sums["taps"][i],
-            sums["bias"][i],
-            sums["head"][i],
-            sums["head_bias"][i],
+            sum_taps[i],
+            sum_bias[i],
+            sum_head[i],
+            sum_head_bias[i],
             grad_pictures[i],
             run.numbers,
         )
 
-    _each(count, threads, work)
-    total = {name: torch.from_numpy(s.sum(0).astype(np.float32)) for name, s in sums.items()}
-    return [
+    each(count, threads, work)
+    return (
         grad_images,
-        total["taps"].reshape(taps.shape),
-        total["bias"],
-        total["head"],
-        total["head_bias"],
-    ]
+        _total(sum_taps).reshape(taps.shape),
+        _total(sum_bias),
+        _total(sum_head).reshape(head.shape),
+        _total(sum_head_bias),
+    )
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
-    images, taps, _, head, _, program, threads = inputs
-    ctx.save_for_backward(images, taps, head, program, *output[1:])
+@planes_backward.register_fake
+def _(
+    grad_out: Tensor,
+    activations: Tensor,
+    images: Tensor,
+    taps: Tensor,
+    bias: Tensor,
+    head: Tensor,
+    program: Tensor,
+    threads: int,
+    to_images: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    channels = images.shape[1] if to_images else 0
+    return (
+        images.new_empty(images.shape[0], channels, *images.shape[2:]),
+        taps.new_empty(taps.shape),
+        bias.new_empty(bias.shape),
+        head.new_empty(head.shape),
+        head.new_empty(head.shape[0]),
+    )
+
+
+def _merge(planes: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of ``columns`` that belong to the same plane, added up: each plane once."""
+    unique, place = np.unique(planes, return_inverse=True)
+    if unique.size == planes.size:
+        return planes, np.ascontiguousarray(columns)
+    sums = np.zeros((unique.size, columns.shape[1]), np.float32)
+    np.add.at(sums, place, columns)
+    return unique, sums
+
+
+def _total(sums: np.ndarray) -> Tensor:
+    """The sum over the images, in their order."""
+    return torch.from_numpy(sums.sum(0).astype(np.float32))
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    images, taps, bias, head, _, program, threads = inputs
+    ctx.save_for_backward(images, taps, bias, head, program, output[1])
+    ctx.mark_non_differentiable(output[1])
+    ctx.set_materialize_grads(False)  # none for the activations: they are large
     ctx.threads = threads
 
 
-def _gradients(ctx: Any, grad: list[Tensor]) -> tuple[Tensor | None, ...]:
-    images, taps, head, program, *activations = ctx.saved_tensors
+def _gradients(ctx: Any, grad: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
+    if grad is None:
+        return (None,) * 7
+    images, taps, bias, head, program, activations = ctx.saved_tensors
     to_images = ctx.needs_input_grad[0]
     found = planes_backward(
-        grad[0], activations, images, taps, head, program, ctx.threads, to_images
+        grad, activations, images, taps, bias, head, program, ctx.threads, to_images
     )
     return (found[0] if to_images else None, *found[1:], None, None)
 

@@ -16,17 +16,17 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from leanline.errors import ModelError
 from leanline.kernels.conv3 import (
     GATE_NONE,
     GATE_OTHER,
-    GATE_SELF,
     START_FROM_BIAS,
     START_FROM_PLANE,
 )
 from leanline.kernels.halo import MODES
 
-Table = Int64[np.ndarray, "rows columns"]
-Ids = Int64[np.ndarray, " count"]
+Table = Int64[np.ndarray, "_ _"]
+Ids = Int64[np.ndarray, "_"]
 
 _HEADER = 6
 
@@ -51,7 +51,8 @@ class PlaneProgram:
             last edge (excluded), 1 if a ReLU follows. The i-th row has the i-th bias.
         source: plane that each edge reads.
         head: planes that the final 1x1 layer reads; empty when there is none.
-        outputs: number of the head's outputs, or, without a head, planes that are the output.
+        outputs: number of outputs.
+        output_planes: without a head, the planes that are the output, in order; else empty.
         padding: a key of `leanline.kernels.halo.MODES`.
     """
 
@@ -84,11 +85,22 @@ class PlaneProgram:
 
     @staticmethod
     def decode(packed: Int64[Tensor, " size"]) -> "PlaneProgram":
-        """Unpack what `encode` made."""
+        """Unpack what `encode` made.
+
+        Raises:
+            ModelError: it is no packed program; the kernels would read outside their buffers.
+        """
         data = packed.numpy()
+        if data.size < _HEADER or data[_HEADER - 1] not in MODES.values():
+            raise ModelError("the packed plane program is damaged: no header")
         inputs, planes, count, head, outputs, mode = (int(n) for n in data[:_HEADER])
-        at = np.cumsum([_HEADER, 5 * count, head, 0 if head else outputs])
-        return PlaneProgram(
+        if min(inputs, outputs) < 1 or min(count, head) < 0:
+            raise ModelError(f"the packed plane program is damaged: counts {data[:_HEADER]}")
+        sizes = [_HEADER, 5 * count, head, 0 if head else outputs]
+        at = np.cumsum(sizes)
+        if data.size < at[-1]:
+            raise ModelError(f"the packed plane program is damaged: only {data.size} numbers")
+        program = PlaneProgram(
             inputs=inputs,
             planes=planes,
             segments=data[at[0] : at[1]].reshape(count, 5),
@@ -98,6 +110,32 @@ class PlaneProgram:
             source=data[at[3] :],
             padding={code: name for name, code in MODES.items()}[mode],
         )
+        program.check()
+        return program
+
+    def check(self) -> None:
+        """Refuse what would make the kernels read or write outside their buffers.
+
+        Raises:
+            ModelError: a plane or an edge that is named does not exist.
+        """
+        plane, dilation, first, last, _ = self.segments.T
+        named = {
+            "computed plane": (plane, self.inputs, self.planes),
+            "source plane": (self.source, 0, self.planes),
+            "head plane": (self.head, 0, self.planes),
+            "output plane": (self.output_planes, 0, self.planes),
+            "dilation": (dilation, 1, 1 << 20),
+            "first edge": (first, 0, self.source.size + 1),
+            "number of edges": (last - first, 0, self.source.size + 1),
+            "last edge": (last, 0, self.source.size + 1),
+        }
+        for what, (values, low, high) in named.items():
+            if values.size and not low <= values.min() <= values.max() < high:
+                raise ModelError(
+                    f"a plane program has a {what} outside {low}..{high - 1}: "
+                    f"{values.min()}..{values.max()}"
+                )
 
     @cached_property
     def gradients(self) -> Gradients:
@@ -117,7 +155,9 @@ class PlaneProgram:
                 group = readers[int(self.source[edge])].setdefault(dilation, [])
                 group.append((edge, plane))
         seeded = {*self.head.tolist(), *self.output_planes.tolist()}
-        rows, source, edges = [], [], []
+        rows: list[tuple[int, ...]] = []
+        source: list[int] = []
+        edges: list[int] = []
         computed = self.segments[::-1, 0].tolist()
         for plane in [*computed, *range(self.inputs)]:
             groups = sorted(readers[plane].items()) or [(1, [])]
@@ -131,49 +171,3 @@ class PlaneProgram:
                 edges += [edge for edge, _ in group]
         table = np.asarray(rows, np.int64).reshape(-1, 6)
         return Gradients(table, np.asarray(source, np.int64), np.asarray(edges, np.int64))
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """Where the pixels of a plane lie in the buffer of one image (all in floats).
-
-    Rows keep a distance that is no power of two, planes a small skew, so that the rows which a
-    tile reads together do not fall into the same cache sets.
-    """
-
-    height: int
-    width: int
-    halo: int
-
-    @property
-    def lead(self) -> int:
-        return -(-self.halo // 16) * 16
-
-    @property
-    def stride(self) -> int:
-        stride = -(-self.width // 16) * 16 + 2 * self.lead
-        return stride + 16 if stride % 256 == 0 else stride
-
-    @property
-    def origin(self) -> int:
-        return self.halo * self.stride + self.lead
-
-    @property
-    def pitch(self) -> int:
-        return (self.height + 2 * self.halo) * self.stride + 16
-
-    def size(self, planes: int) -> int:
-        """Floats of a buffer of ``planes`` planes, with room for tiles that read past the end."""
-        return planes * self.pitch + (6 * self.halo + 1) * self.stride + 256
-
-    @staticmethod
-    def of(program: PlaneProgram, height: int, width: int) -> "Geometry":
-        """The layout of a program at a picture size.
-
-        A filled border needs twice the reach: the gradient is computed on the border too.
-        """
-        reach = 1 if program.padding == "zeros" else 2
-        return Geometry(height, width, reach * program.border)
-
-
-GATES = {False: GATE_NONE, True: GATE_SELF}

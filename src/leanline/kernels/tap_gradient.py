@@ -42,6 +42,12 @@ def _strip(
         for i in range(9):
             held[i] = v.load(builder, total, places[i])
         valid = [builder.icmp_signed(">", rows, v.int_constant(row)) for row in range(ROWS)]
+        # a row that no valid row needs may lie in another plane, whose NaN would spoil the sums
+        # although it is multiplied by zero: read a row of this plane in its place
+        read = offsets[:3] + [
+            builder.select(use, offset, offsets[1])
+            for use, offset in zip(valid[1:], offsets[3:], strict=True)
+        ]
         with cgutils.for_range_slice(
             builder, v.int_constant(0), columns, v.int_constant(LANES)
         ) as (x, _):
@@ -56,7 +62,7 @@ def _strip(
                 for row in range(ROWS)
             ]
             for row in range(-1, ROWS + 1):
-                at = builder.add(builder.add(source, offsets[row + 1]), x)
+                at = builder.add(builder.add(source, read[row + 1]), x)
                 for column in range(3):
                     pixels = v.load(builder, data, builder.add(at, shifts[column]))
                     for out in range(max(0, row - 1), min(ROWS, row + 2)):
@@ -84,7 +90,7 @@ def _flush(sums, first, last, out):  # type: ignore[no-untyped-def]
 def tap_gradients(
     planes, grads, source, first, last, dilation, target, origin, stride, height, width, out
 ):  # type: ignore[no-untyped-def]
-    """Add the tap gradients of edges ``first..last`` of one segment to ``out`` (float64, 9 an edge).
+    """Add the tap gradients of edges ``first..last`` of one segment to ``out``.
 
     Args:
         planes: float32 buffer of activations of one image.
@@ -98,7 +104,7 @@ def tap_gradients(
         stride: floats from one row to the next.
         height: rows of the picture.
         width: columns of the picture.
-        out: gradients, added to in place.
+        out: float64, 9 an edge, added to in place.
     """
     sums = np.zeros((last - first) * 9 * LANES, np.float32)
     held = 0

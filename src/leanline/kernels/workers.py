@@ -1,0 +1,37 @@
+"""Threads that take the images of a batch, one pool for each number of threads."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+
+@functools.cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="leanline")
+
+
+def at_fork(renew: Callable[[], object]) -> None:
+    """Call ``renew`` in forked children: threads, and the locks they hold, are dead there."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=renew)
+
+
+at_fork(_pool.cache_clear)
+
+
+def each(count: int, threads: int, work: Callable[[int], None]) -> None:
+    """Call ``work(i)`` for every i below ``count``, on up to ``threads`` threads.
+
+    An exception of one call is raised after all calls have ended.
+    """
+    if threads == 1 or count <= 1:
+        for index in range(count):
+            work(index)
+        return
+    waiting = [_pool(threads).submit(work, index) for index in range(count)]
+    problems = [problem for future in waiting if (problem := future.exception())]
+    if problems:
+        raise problems[0]
