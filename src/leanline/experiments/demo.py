@@ -80,9 +80,7 @@ def run_demo(config: DemoConfig, out: Path, resume: bool = True, command: str = 
         RunError: the folder belongs to other settings, or cannot be written.
     """
     # The bundled network was trained on seed 0: other pictures are used from here on.
-    data = CircleSquare(
-        val=config.val_pictures, test=config.test_pictures, seed=1000 + config.seed
-    )
+    data = CircleSquare(val=config.val_pictures, test=config.test_pictures, seed=1000 + config.seed)
     before = torch.get_num_threads()
     torch.set_num_threads(config.threads)
     try:
@@ -96,22 +94,34 @@ def run_demo(config: DemoConfig, out: Path, resume: bool = True, command: str = 
 
 
 def _prune_by(
-    name: str, rule: pruning.Criterion, config: DemoConfig, data: CircleSquare, out: Path,
+    name: str,
+    rule: pruning.Criterion,
+    config: DemoConfig,
+    data: CircleSquare,
+    out: Path,
     command: str,
 ) -> None:
     dense, model = pretrained(NETWORK), pretrained(NETWORK)
     example = data.split("val")[0][0][None]
     training = TrainingConfig(
-        iterations=config.iterations, batch_size=config.batch_size, lr=config.lr,
-        lr_schedule="cosine", seed=config.seed,
+        iterations=config.iterations,
+        batch_size=config.batch_size,
+        lr=config.lr,
+        lr_schedule="cosine",
+        seed=config.seed,
     )
     retrain = Retrain(
         data, training, forward=lambda m: runtime.trainable(m, example, config.threads)
     )
     stages = list(
         pruning.prune(
-            model, example, retrain, rule, pruning.Schedule(config.keep, config.steps),
-            seed=config.seed, out=out,
+            model,
+            example,
+            retrain,
+            rule,
+            pruning.Schedule(config.keep, config.steps),
+            seed=config.seed,
+            out=out,
             about={"model": NETWORK, "data": f"circle-square, seed {data.seed}"},
         )
     )

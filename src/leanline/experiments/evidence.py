@@ -68,7 +68,10 @@ def judge(
 
 
 def collect_training(
-    out: Path, model: nn.Module, dataset: ImagingDataset, measuring: Measuring,
+    out: Path,
+    model: nn.Module,
+    dataset: ImagingDataset,
+    measuring: Measuring,
     about: Mapping[str, Any],
 ) -> None:
     """Add the evidence of a training run to its folder.
@@ -88,7 +91,11 @@ def collect_training(
 
 
 def collect_pruning(
-    out: Path, dense: nn.Module, pruned: nn.Module, dataset: ImagingDataset, measuring: Measuring,
+    out: Path,
+    dense: nn.Module,
+    pruned: nn.Module,
+    dataset: ImagingDataset,
+    measuring: Measuring,
     about: Mapping[str, Any],
 ) -> None:
     """Compact a pruned network, measure it against the dense one, and add all that to its folder.
@@ -166,9 +173,7 @@ def deviation(pruned: nn.Module, small: nn.Module, images: Tensor) -> float:
     return float((want - have).abs().max() / want.abs().max())
 
 
-def adjacency(
-    model: nn.Module, example: Tensor
-) -> Bool[np.ndarray, "targets sources"] | None:
+def adjacency(model: nn.Module, example: Tensor) -> Bool[np.ndarray, "targets sources"] | None:
     """Active filters as a matrix of channels by channels (Figure A2), None for large networks.
 
     Rows are output channels of prunable convolutions, columns their possible inputs.
@@ -218,7 +223,7 @@ def _answer(model: nn.Module, images: Tensor, dataset: ImagingDataset) -> Tensor
     """Labels for segmentation, pictures for denoising."""
     model.eval()
     with torch.no_grad():
-        output = model(images)
+        output: Tensor = model(images)
     return output.argmax(1) if dataset.task == "segmentation" else output
 
 

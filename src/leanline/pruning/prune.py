@@ -27,9 +27,9 @@ from leanline.types import PathLike, Scalar
 log = logging.getLogger(__name__)
 
 Finetune = Callable[..., Mapping[str, float] | None]
-"""Called as ``finetune(model)``, or ``finetune(model, stage)`` if it takes two arguments; trains the
-model in place and may return metrics. With ``state_dict`` and ``load_state_dict`` its state (of
-tensors) is written with each stage and restored on resume."""
+"""Called as ``finetune(model)``, or ``finetune(model, stage)`` if it takes two arguments; trains
+the model in place and may return metrics. With ``state_dict`` and ``load_state_dict`` its state
+(of tensors) is written with each stage and restored on resume."""
 
 _MODEL, _FILTERS, _CHANNELS, _FINETUNE = "model.", "filters.", "channels.", "finetune."
 _METRIC = "metric."
@@ -39,9 +39,13 @@ _METRIC = "metric."
 class Stateful(Protocol):
     """A finetune function with a state of its own, such as an optimiser's moments."""
 
-    def state_dict(self) -> dict[str, Tensor]: ...
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything that the next call depends on."""
+        ...
 
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None: ...
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a state of `state_dict`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -152,7 +156,7 @@ def prune(
                 yield stage
 
 
-def _record(run: RunFolder, model: nn.Module, finetune: Finetune, stage: Stage) -> None:
+def _record(run: RunFolder, model: nn.Module, finetune: object, stage: Stage) -> None:
     """Commit a stage: first its checkpoint, then its row; then the checkpoint before it goes."""
     tensors = {f"{_MODEL}{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"{_FILTERS}{name}": mask for name, mask in get_masks(model).items()}
@@ -171,7 +175,7 @@ def _record(run: RunFolder, model: nn.Module, finetune: Finetune, stage: Stage) 
     run.remove_tensors([_checkpoint(stage.index - 1)])
 
 
-def _restore(run: RunFolder, model: nn.Module, finetune: Finetune) -> tuple[Stage, ...]:
+def _restore(run: RunFolder, model: nn.Module, finetune: object) -> tuple[Stage, ...]:
     """Put the model and the finetune function in the state after the last stage of a folder."""
     if not run.stages:
         return ()

@@ -1,0 +1,1 @@
+"""Speed as ratios, measured interleaved in one run. ``python -m benchmarks`` runs all of them."""

@@ -1,0 +1,46 @@
+"""``python -m benchmarks``: run all benchmarks on one thread, print them, and write a JSON file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+
+from benchmarks import msd
+from leanline.experiments.evidence import machine
+from leanline.records.atomic import write_text
+
+SHOWN = (
+    "filters",
+    "macs",
+    "deviation",
+    "pruned against own dense kernel",
+    "limit by multiply-adds",
+    "GFLOP/s dense",
+    "GFLOP/s pruned",
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=20.0, help="for each table")
+    parser.add_argument("--out", type=Path, help="JSON file to write")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    results = []
+    print(machine())
+    for result in msd.run(given.seconds):
+        results.append(result)
+        print(f"\n{result['case']}: {result['what']}\n{result['text']}")
+        for key in SHOWN:
+            if key in result:
+                print(f"  {key}: {result[key]}")
+    if given.out:
+        content = {"machine": machine(), "torch": str(torch.__version__), "results": results}
+        write_text(given.out, json.dumps(content, indent=1))
+
+
+if __name__ == "__main__":
+    main()
