@@ -6,7 +6,6 @@ from typing import Annotated, Any
 import typer
 
 from leanline.cli import options
-from leanline.cli.folders import input_shape_of, pruned_of, read_run
 from leanline.cli.session import session
 from leanline.errors import ConfigError
 
@@ -35,6 +34,7 @@ def bench(
         import torch
 
         from leanline import compaction
+        from leanline.cli.folders import input_shape_of, pruned_of, read_run
         from leanline.experiments.evidence import Measuring, machine, time_networks
 
         run = read_run(folder, "prune")

@@ -1,16 +1,22 @@
 """Networks and data sets as users name them, and as a run folder's configuration records them."""
 
+import inspect
+import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+from torch import Tensor, nn
+
+from leanline import data, models, runtime
+from leanline.data import ImagingDataset
+from leanline.data.dataset import SPLITS
 from leanline.errors import ConfigError, ModelError
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from leanline.data import ImagingDataset
+from leanline.models.registry import NAMED
+from leanline.records.settings import coerce
+from leanline.training.fabric import Forward, as_it_is
 
 PRETRAINED = "pretrained:"
 _NOT_THE_PICTURES = ("cache", "memory")  # settings of a data set that change no picture
@@ -27,11 +33,11 @@ class DataChoice:
         input_shape: batch of one, channels, height, width of a training picture.
     """
 
-    dataset: "ImagingDataset"
+    dataset: ImagingDataset
     about: Mapping[str, Any]
     input_shape: tuple[int, ...]
 
-    def example(self) -> "Tensor":
+    def example(self) -> Tensor:
         """A training picture, as a batch of one."""
         return self.dataset.split("train")[0][0][None]
 
@@ -60,23 +66,27 @@ class NetworkChoice:
         """Whether making it runs a module of the user's."""
         return ":" in self.name and not self.name.startswith(PRETRAINED)
 
-    def make(self) -> "nn.Module":
+    @property
+    def python(self) -> str:
+        """Python that makes it, for people to copy."""
+        if self.name.startswith(PRETRAINED):
+            return f"leanline.models.pretrained({self.name.removeprefix(PRETRAINED)!r})"
+        given = (f"{key}={value!r}" for key, value in self.settings.items() if value is not None)
+        return f"leanline.models.make({', '.join([repr(self.name), *given])})"
+
+    def make(self) -> nn.Module:
         """Make the network, from the seed alone.
 
         Raises:
             ConfigError: an unknown name or setting.
         """
-        import torch
-
-        from leanline.models import make, pretrained
-
         if self.name.startswith(PRETRAINED):
-            return pretrained(self.name.removeprefix(PRETRAINED))
+            return models.pretrained(self.name.removeprefix(PRETRAINED))
         settings = dict(self.settings)
         channels = (settings.pop("in_channels", 1), settings.pop("out_channels", 1))
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
-            return make(self.name, *channels, **settings)
+            return models.make(self.name, *channels, **settings)
 
 
 def read_settings(pairs: Sequence[str] | None, option: str) -> dict[str, str]:
@@ -103,13 +113,10 @@ def choose_data(name: str, settings: Mapping[str, Any]) -> DataChoice:
         ConfigError: an unknown name or setting, or no training picture.
         DataError: a folder that cannot be used.
     """
-    from leanline.data import make
-    from leanline.data.dataset import SPLITS
-
     kind, colon, place = name.partition(":")
     if colon and place:
         name = f"{kind}:{Path(place).expanduser().absolute()}"
-    dataset = make(name, **settings)
+    dataset = data.make(name, **settings)
     lengths = {split: len(dataset.split(split)) for split in SPLITS}
     for split in SPLITS:
         if not lengths[split]:
@@ -127,24 +134,16 @@ def choose_data(name: str, settings: Mapping[str, Any]) -> DataChoice:
 
 
 def choose_network(
-    name: str, settings: Mapping[str, str], data: DataChoice, seed: int = 0
+    name: str, settings: Mapping[str, str], chosen: DataChoice, seed: int = 0
 ) -> NetworkChoice:
     """A network for a data set; its channels come from the data unless settings say otherwise."""
-    channels = {key: data.about[key] for key in ("in_channels", "out_channels")}
-    chosen: dict[str, Any] = {**channels, **settings}
-    if ":" not in name:
-        chosen = _resolved(name, chosen, seed)
-    return NetworkChoice(name, chosen, seed)
+    channels = {key: chosen.about[key] for key in ("in_channels", "out_channels")}
+    given: dict[str, Any] = {**channels, **settings}
+    return NetworkChoice(name, given if ":" in name else _resolved(name, given, seed), seed)
 
 
 def _resolved(name: str, settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """All settings of one of our own networks, with the defaults, as plain values."""
-    import inspect
-    import typing
-
-    from leanline.models.registry import NAMED
-    from leanline.records.settings import coerce
-
     if name not in NAMED:
         return dict(settings)  # `make` says what there is
     parameters = inspect.signature(NAMED[name]).parameters
@@ -157,15 +156,13 @@ def _resolved(name: str, settings: Mapping[str, Any], seed: int) -> dict[str, An
     }
 
 
-def check_fit(network: "nn.Module", name: str, data: DataChoice) -> None:
+def check_fit(network: nn.Module, name: str, chosen: DataChoice) -> None:
     """Run a network on a picture and see whether the answer has the shape of a target.
 
     Raises:
         ModelError: it does not run, or does not fit the data.
     """
-    import torch
-
-    example = data.example()
+    example = chosen.example()
     shown = " x ".join(str(n) for n in example.shape[1:])
     was_training = network.training
     try:
@@ -175,11 +172,19 @@ def check_fit(network: "nn.Module", name: str, data: DataChoice) -> None:
         raise ModelError(f"model {name!r} does not run on pictures of {shown}: {error}") from error
     finally:
         network.train(was_training)
-    wanted = (1, data.about["out_channels"], *example.shape[2:])
+    wanted = (1, chosen.about["out_channels"], *example.shape[2:])
     have = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
     if have != wanted:
-        what = "classes" if data.about["task"] == "segmentation" else "channels"
+        what = "classes" if chosen.about["task"] == "segmentation" else "channels"
         raise ModelError(
             f"model {name!r} answers a picture of {shown} with {have}; the data set has "
             f"{wanted[1]} {what}, so {wanted} is needed (batch x {what} x height x width)"
         )
+
+
+def forward_on_kernels(chosen: DataChoice, accelerator: str = "cpu") -> Forward:
+    """Runs a network in training on the sparse kernels, where they can run it."""
+    if accelerator != "cpu":
+        return as_it_is
+    example = chosen.example()
+    return lambda network: runtime.trainable(network, example)

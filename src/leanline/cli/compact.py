@@ -1,17 +1,13 @@
 """`leanline compact`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from leanline.cli import options
-from leanline.cli.folders import input_shape_of, network_of, pruned_of, read_run
 from leanline.cli.session import session
 from leanline.errors import ConfigError
-
-if TYPE_CHECKING:
-    from leanline.cli.choices import NetworkChoice
 
 
 def compact(
@@ -32,6 +28,7 @@ def compact(
         import torch
 
         from leanline import compaction, pruning
+        from leanline.cli.folders import input_shape_of, network_of, pruned_of, read_run
 
         run = read_run(folder, "prune")
         _, pruned = pruned_of(run, model)
@@ -52,15 +49,5 @@ def compact(
             },
             f"{found}\n"
             f"{out}: a dense network of {held:,} parameters, {out.stat().st_size / 1000:,.0f} kB\n"
-            f"in Python: leanline.load({_factory(network_of(run, model))}, {str(out)!r})",
+            f"in Python: leanline.load(lambda: {network_of(run, model).python}, {str(out)!r})",
         )
-
-
-def _factory(choice: "NetworkChoice") -> str:
-    """Python that makes the dense network, for `leanline.load`."""
-    name, settings = choice.name, ", ".join(f"{k}={v!r}" for k, v in choice.settings.items())
-    if choice.runs_code:
-        return f"lambda: {name.partition(':')[2]}({settings})"
-    if name.startswith("pretrained:"):
-        return f"lambda: leanline.models.pretrained({name.partition(':')[2]!r})"
-    return f"lambda: leanline.models.make({name!r}, {settings})"

@@ -1,19 +1,13 @@
 """`leanline data check` and `leanline data make`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from leanline.cli import options
-from leanline.cli.choices import choose_data, read_settings
 from leanline.cli.session import session
 from leanline.errors import ConfigError, DataError, RunError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from leanline.data import CircleSquare
 
 data = typer.Typer(no_args_is_help=True, help="Check a data set, or make one.")
 
@@ -33,8 +27,11 @@ def check(
     Example: leanline data check folder:cement
     """
     with session(as_json, progress, debug) as running:
+        from leanline.cli.choices import choose_data, read_settings
+        from leanline.cli.pictures import problems_of
+
         settings = read_settings(data_settings, "--set-data")
-        problems = _problems(name, settings)
+        problems = problems_of(name, settings)
         if problems:
             running.result(
                 {"command": "data check", "data": name, "problems": problems},
@@ -67,6 +64,7 @@ def make(
     Example: leanline data make circle-square --out cs --train 100 --val 20 --test 20
     """
     with session(as_json, progress, debug) as running:
+        from leanline.cli.pictures import write_folder
         from leanline.data import CircleSquare
         from leanline.data.registry import NAMED
 
@@ -75,53 +73,12 @@ def make(
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise RunError(f"{out} exists and is not an empty folder; choose another one")
         dataset = CircleSquare(train, val, test, seed, memory=0)
-        _write(dataset, out)
+        write_folder(dataset, out)
         counts = {"train": train, "val": val, "test": test}
         running.result(
             {"command": "data make", "data": name, "out": out, "seed": seed, "pictures": counts},
             f"{sum(counts.values())} pictures in {out}; use them as --data folder:{out}",
         )
-
-
-def _problems(name: str, settings: dict[str, str]) -> list[str]:
-    """Everything that is wrong with a folder's files; nothing can be with simulated pictures."""
-    from leanline.data import check as check_folder
-    from leanline.records.settings import call_with_settings
-
-    kind, colon, place = name.partition(":")
-    if kind != "folder" or not (colon and place):
-        return []
-    known: dict[str, Any] = {key: value for key, value in settings.items() if key != "memory"}
-    return call_with_settings(check_folder, {**known, "root": place}, f"data set {name!r}")
-
-
-def _write(dataset: "CircleSquare", out: Path) -> None:
-    from leanline.data.dataset import SPLITS
-    from leanline.records.progress import bar
-
-    total = sum(len(dataset.split(split)) for split in SPLITS)
-    with bar("pictures", total) as report:
-        for split in SPLITS:
-            pictures = dataset.split(split)
-            for kind in ("images", "labels"):
-                (out / split / kind).mkdir(parents=True, exist_ok=True)
-            for index in range(len(pictures)):
-                image, labels = pictures[index]
-                _write_pair(out / split, f"{index:05d}", image, labels)
-                report.advance()
-
-
-def _write_pair(folder: Path, stem: str, image: "Tensor", labels: "Tensor") -> None:
-    import numpy as np
-    import tifffile
-    from PIL import Image
-
-    from leanline.records.atomic import atomic_write
-
-    with atomic_write(folder / "images" / f"{stem}.tif") as temporary:
-        tifffile.imwrite(temporary, image[0].numpy())
-    with atomic_write(folder / "labels" / f"{stem}.png") as temporary:
-        Image.fromarray(labels.numpy().astype(np.uint8)).save(temporary)
 
 
 def _text(name: str, values: dict[str, Any]) -> str:

@@ -3,25 +3,23 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from torch import nn
 
 from leanline.cli.session import command_line
+from leanline.data import ImagingDataset
 from leanline.errors import RunError
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from leanline.data import ImagingDataset
+from leanline.experiments.evidence import Measuring, collect_pruning, collect_training
+from leanline.pruning.prune import Stage
 
 EVIDENCE = "evidence.json"
 
 
 def add_training_evidence(
-    out: Path, model: "nn.Module", dataset: "ImagingDataset", rows: Sequence[Mapping[str, Any]]
+    out: Path, model: nn.Module, dataset: ImagingDataset, rows: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     """Judge a trained network on the test pictures, unless its folder has that; returns it."""
-    from leanline.experiments.evidence import Measuring, collect_training
-
     if not (out / EVIDENCE).exists():
         collect_training(out, model, dataset, Measuring(), _about(rows))
     return read_evidence(out)
@@ -29,17 +27,26 @@ def add_training_evidence(
 
 def add_pruning_evidence(
     out: Path,
-    dense: "nn.Module",
-    pruned: "nn.Module",
-    dataset: "ImagingDataset",
+    dense: nn.Module,
+    pruned: nn.Module,
+    dataset: ImagingDataset,
     rows: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Measure a pruned network against the dense one, unless its folder has that; returns it."""
-    from leanline.experiments.evidence import Measuring, collect_pruning
-
     if not (out / EVIDENCE).exists():
         collect_pruning(out, dense, pruned, dataset, Measuring(), _about(rows))
     return read_evidence(out)
+
+
+def row(stage: Stage) -> dict[str, Any]:
+    """A stage of pruning as a row of a table."""
+    return {
+        "stage": stage.index,
+        "keep": stage.keep,
+        "kept_filters": stage.kept_filters,
+        **stage.metrics,
+        "seconds": stage.seconds,
+    }
 
 
 def read_evidence(out: Path) -> dict[str, Any]:

@@ -1,16 +1,18 @@
 """Run folders that a command starts from: what they say, and the networks that they hold."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from torch import nn
 
 from leanline.cli.choices import PRETRAINED, DataChoice, NetworkChoice, choose_data
 from leanline.errors import ConfigError, RunError
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from leanline.records.run import RunFolder
+from leanline.models.pretrained import NAMES
+from leanline.pruning.prune import load_stage
+from leanline.records.run import CONFIG, RunFolder
+from leanline.training import load_best
 
 _INSTEAD = {
     "prune": "leanline prune",
@@ -18,14 +20,12 @@ _INSTEAD = {
 }
 
 
-def read_run(folder: Path, *commands: str) -> "RunFolder":
+def read_run(folder: Path, *commands: str) -> RunFolder:
     """Look at a run folder of one of the given commands.
 
     Raises:
         RunError: there is none, or it is of another command; the message says what would be right.
     """
-    from leanline.records.run import CONFIG, RunFolder
-
     if not folder.exists():
         raise RunError(f"there is no folder {folder}")
     if not (folder / CONFIG).exists():
@@ -40,7 +40,7 @@ def read_run(folder: Path, *commands: str) -> "RunFolder":
     return run
 
 
-def network_of(run: "RunFolder", confirmed: str | None) -> NetworkChoice:
+def network_of(run: RunFolder, confirmed: str | None) -> NetworkChoice:
     """The network that a run folder names.
 
     Args:
@@ -52,8 +52,6 @@ def network_of(run: "RunFolder", confirmed: str | None) -> NetworkChoice:
         ConfigError: the folder names code that was not confirmed.
         RunError: it does not say which network it is of.
     """
-    from leanline.models.pretrained import NAMES
-
     model: Any = run.config.get("model")
     if model in NAMES:
         model = {"name": PRETRAINED + model, "settings": {}}
@@ -74,7 +72,7 @@ def network_of(run: "RunFolder", confirmed: str | None) -> NetworkChoice:
     return choice
 
 
-def data_of(run: "RunFolder") -> DataChoice:
+def data_of(run: RunFolder) -> DataChoice:
     """The data set that a run folder names.
 
     Raises:
@@ -86,7 +84,7 @@ def data_of(run: "RunFolder") -> DataChoice:
     return choose_data(str(data["name"]), dict(data.get("settings") or {}))
 
 
-def input_shape_of(run: "RunFolder") -> tuple[int, ...]:
+def input_shape_of(run: RunFolder) -> tuple[int, ...]:
     """Batch of one, channels, height and width of the pictures that a run was made on.
 
     Raises:
@@ -99,39 +97,33 @@ def input_shape_of(run: "RunFolder") -> tuple[int, ...]:
     return tuple(shape)
 
 
-def pruned_of(run: "RunFolder", confirmed: str | None) -> "tuple[nn.Module, nn.Module]":
+def pruned_of(run: RunFolder, confirmed: str | None) -> tuple[nn.Module, nn.Module]:
     """The dense network, with its initial values, and the pruned one of the last stage.
 
     Raises:
         CheckpointError: no stage is done, or its checkpoint is damaged or of another network.
     """
-    from leanline.pruning.prune import load_stage
-
     choice = network_of(run, confirmed)
     dense, pruned = choice.make(), choice.make()
     load_stage(run, pruned)
     return dense.eval(), pruned.eval()
 
 
-def trained_of(run: "RunFolder", confirmed: str | None) -> "tuple[NetworkChoice, nn.Module]":
+def trained_of(run: RunFolder, confirmed: str | None) -> tuple[NetworkChoice, nn.Module]:
     """The network of a train folder, with its best weights."""
-    from leanline.training import load_best
-
     choice = network_of(run, confirmed)
     network = choice.make()
     load_best(run, network)
     return choice, network
 
 
-def best_checksum(run: "RunFolder") -> str:
+def best_checksum(run: RunFolder) -> str:
     """The checksum of a training run's best weights, of the file that `load_best` reads."""
     best = [row for row in run.stages if row.get("best")][-1]
     return str(best[f"sha256.best-{best['step']}"])
 
 
-def _timed_shape(run: "RunFolder") -> Any:
-    import json
-
+def _timed_shape(run: RunFolder) -> Any:
     try:
         evidence = json.loads((run.path / "evidence.json").read_text(encoding="utf-8"))
         return evidence["timing"]["shape"]

@@ -3,22 +3,13 @@
 import copy
 import enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from leanline.cli import options
-from leanline.cli.choices import check_fit
-from leanline.cli.evidence import add_pruning_evidence
 from leanline.cli.session import run_log, session
-from leanline.cli.sources import Asked, Source, open_source
 from leanline.cli.text import metrics, number, table
-from leanline.cli.train import forward_on_kernels
-
-if TYPE_CHECKING:
-    from leanline.pruning import Criterion
-    from leanline.pruning.prune import Stage
-    from leanline.training import TrainingConfig
 
 
 class Rule(str, enum.Enum):
@@ -27,17 +18,6 @@ class Rule(str, enum.Enum):
     lean = "lean"
     magnitude = "magnitude"
     operator_norm = "operator-norm"
-
-    def criterion(self) -> "Criterion":
-        """The rule itself."""
-        from leanline import pruning
-
-        rules: dict[Rule, pruning.Criterion] = {
-            Rule.lean: pruning.Lean(),
-            Rule.magnitude: pruning.Magnitude(),
-            Rule.operator_norm: pruning.OperatorNorm(),
-        }
-        return rules[self]
 
 
 def prune(
@@ -85,12 +65,15 @@ def prune(
     """
     with session(as_json, progress, debug, threads) as running:
         from leanline import pruning
+        from leanline.cli.choices import check_fit, forward_on_kernels
+        from leanline.cli.evidence import add_pruning_evidence, row
+        from leanline.cli.sources import CRITERIA, Asked, open_source
         from leanline.training import Retrain
 
         schedule = pruning.Schedule(keep, steps)
         asked = Asked(source, model, weights, settings, data, data_settings, seed)
         origin = open_source(asked)
-        config = _training(origin, iterations, batch_size, lr, seed)
+        config = origin.retraining(iterations, batch_size, lr, seed)
         check_fit(origin.network, origin.choice.name, origin.data)
         retrain = Retrain(
             origin.data.dataset,
@@ -105,7 +88,7 @@ def prune(
                     network,
                     origin.data.example(),
                     retrain,
-                    criterion.criterion(),
+                    CRITERIA[criterion.value],
                     schedule,
                     seed,
                     out,
@@ -114,7 +97,7 @@ def prune(
                     origin.about,
                 )
             )
-            rows = [_row(stage) for stage in stages]
+            rows = [row(stage) for stage in stages]
             evidence = add_pruning_evidence(out, origin.network, network, origin.data.dataset, rows)
         running.result(
             {
@@ -129,30 +112,6 @@ def prune(
             },
             _text(out, rows, evidence),
         )
-
-
-def _training(
-    origin: Source, iterations: int, batch_size: int | None, lr: float | None, seed: int
-) -> "TrainingConfig":
-    """Settings of retraining; those that were not given are those of the training run."""
-    from leanline.training import TrainingConfig
-
-    values: dict[str, Any] = {
-        name: origin.training[name] for name in ("batch_size", "lr") if name in origin.training
-    }
-    given = {"batch_size": batch_size, "lr": lr}
-    values |= {name: value for name, value in given.items() if value is not None}
-    return TrainingConfig(iterations=iterations, seed=seed, **values)
-
-
-def _row(stage: "Stage") -> dict[str, Any]:
-    return {
-        "stage": stage.index,
-        "keep": stage.keep,
-        "kept_filters": stage.kept_filters,
-        **stage.metrics,
-        "seconds": stage.seconds,
-    }
 
 
 def _text(out: Path, rows: list[dict[str, Any]], evidence: dict[str, Any]) -> str:

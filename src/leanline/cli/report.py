@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from leanline.cli import options
-from leanline.cli.folders import read_run
 from leanline.cli.session import session
 
 
@@ -21,6 +20,7 @@ def report(
     Example: leanline report runs/lean
     """
     with session(as_json, progress, debug) as running:
+        from leanline.cli.folders import read_run
         from leanline.report import build
 
         read_run(folder, "train", "prune", "demo")

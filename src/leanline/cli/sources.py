@@ -3,8 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from torch import nn
+
+from leanline import pruning
 from leanline.cli.choices import (
     PRETRAINED,
     DataChoice,
@@ -16,9 +19,14 @@ from leanline.cli.choices import (
 from leanline.cli.folders import best_checksum, data_of, read_run, trained_of
 from leanline.cli.weights import load_weights
 from leanline.errors import ConfigError
+from leanline.records.tensors import checksum
+from leanline.training import TrainingConfig
 
-if TYPE_CHECKING:
-    from torch import nn
+CRITERIA: Mapping[str, pruning.Criterion] = {
+    "lean": pruning.Lean(),
+    "magnitude": pruning.Magnitude(),
+    "operator-norm": pruning.OperatorNorm(),
+}
 
 _DATA_OF = {"msd50-circle-square": "circle-square"}  # what a shipped network was trained on
 
@@ -48,7 +56,7 @@ class Source:
         training: settings of the run that trained it, empty if not known.
     """
 
-    network: "nn.Module"
+    network: nn.Module
     choice: NetworkChoice
     data: DataChoice
     origin: Mapping[str, Any]
@@ -63,6 +71,15 @@ class Source:
             "source": dict(self.origin),
             "input_shape": self.data.input_shape,
         }
+
+    def retraining(
+        self, iterations: int, batch_size: int | None, lr: float | None, seed: int
+    ) -> TrainingConfig:
+        """Settings of retraining; those that are None are those of the training run."""
+        given = {"batch_size": batch_size, "lr": lr}
+        values: dict[str, Any] = {key: self.training[key] for key in given if key in self.training}
+        values |= {key: value for key, value in given.items() if value is not None}
+        return TrainingConfig(iterations=iterations, seed=seed, **values)
 
 
 def open_source(asked: Asked) -> Source:
@@ -94,8 +111,6 @@ def _trained(asked: Asked, folder: Path) -> Source:
 
 
 def _shipped(asked: Asked, name: str) -> Source:
-    from leanline.records.tensors import checksum
-
     if asked.model is not None:
         raise ConfigError(f"give {name} or --model {asked.model}, not both")
     choice = NetworkChoice(name, {})

@@ -1,18 +1,13 @@
 """`leanline train`."""
 
 import enum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from leanline.cli import options
-from leanline.cli.choices import DataChoice, check_fit, choose_data, choose_network, read_settings
-from leanline.cli.evidence import add_training_evidence
 from leanline.cli.session import run_log, session
 from leanline.cli.text import metrics, number
-
-if TYPE_CHECKING:
-    from leanline.training.fabric import Forward
 
 
 class LearningRateSchedule(str, enum.Enum):
@@ -56,6 +51,14 @@ def train(
     --out runs/dense
     """
     with session(as_json, progress, debug, threads) as running:
+        from leanline.cli.choices import (
+            check_fit,
+            choose_data,
+            choose_network,
+            forward_on_kernels,
+            read_settings,
+        )
+        from leanline.cli.evidence import add_training_evidence
         from leanline.training import Checkpointing, TrainingConfig
         from leanline.training import train as train_into
 
@@ -99,17 +102,6 @@ def train(
             f"  test        {metrics(evidence.get('trained', {}))}\n"
             f"next: leanline prune {out} --keep {number(0.1)} --out {out.with_name('lean')}",
         )
-
-
-def forward_on_kernels(data: DataChoice, accelerator: str = "cpu") -> "Forward":
-    """Runs a network in training on the sparse kernels, where they can run it."""
-    from leanline import runtime
-    from leanline.training.fabric import as_it_is
-
-    if accelerator != "cpu":
-        return as_it_is
-    example = data.example()
-    return lambda network: runtime.trainable(network, example)
 
 
 def _given(**values: Any) -> dict[str, Any]:

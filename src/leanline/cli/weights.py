@@ -5,19 +5,22 @@ import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
 
 from leanline.errors import CheckpointError, ConfigError
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
+from leanline.records.tensors import CHECKSUM, load_tensors
 
 _PYTORCH = (".pt", ".pth", ".ckpt", ".bin")
 _NESTED = ("state_dict", "model_state_dict", "model")
 _SHOWN = 3
 
 
-def load_weights(network: "nn.Module", file: Path) -> str:
+def load_weights(network: nn.Module, file: Path) -> str:
     """Give a network the weights of a file.
 
     Args:
@@ -45,12 +48,7 @@ def load_weights(network: "nn.Module", file: Path) -> str:
     return digest
 
 
-def _safetensors(file: Path) -> "dict[str, Tensor]":
-    import safetensors.torch
-    from safetensors import SafetensorError
-
-    from leanline.records.tensors import CHECKSUM, load_tensors
-
+def _safetensors(file: Path) -> dict[str, Tensor]:
     try:
         with safetensors.safe_open(file, framework="pt") as opened:
             ours = CHECKSUM in (opened.metadata() or {})
@@ -59,9 +57,7 @@ def _safetensors(file: Path) -> "dict[str, Tensor]":
         raise CheckpointError(f"{file} is truncated or no safetensors file: {error}") from error
 
 
-def _pytorch(file: Path) -> "dict[str, Tensor]":
-    import torch
-
+def _pytorch(file: Path) -> dict[str, Tensor]:
     try:
         content: Any = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -80,7 +76,7 @@ def _pytorch(file: Path) -> "dict[str, Tensor]":
     return {str(name).removeprefix("module."): value for name, value in content.items()}
 
 
-def _fit(network: "nn.Module", found: "Mapping[str, Tensor]", file: Path) -> None:
+def _fit(network: nn.Module, found: Mapping[str, Tensor], file: Path) -> None:
     wanted = network.state_dict()
     problems = [f"{name} is missing" for name in wanted if name not in found]
     problems += [f"{name} is not in the network" for name in found if name not in wanted]
@@ -95,5 +91,5 @@ def _fit(network: "nn.Module", found: "Mapping[str, Tensor]", file: Path) -> Non
     network.load_state_dict(dict(found))
 
 
-def _size(tensor: "Tensor") -> str:
+def _size(tensor: Tensor) -> str:
     return " x ".join(str(n) for n in tensor.shape) or "a single number"

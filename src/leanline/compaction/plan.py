@@ -16,7 +16,7 @@ from jaxtyping import Bool
 from leanline.graph.present import present_filters
 from leanline.graph.program import Operation, Program
 
-Channels = Bool[np.ndarray, " channels"]
+Channels = Bool[np.ndarray, "_"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,166 @@
+"""The way of a user through the commands, on a folder of their own."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from leanline.compaction import load
+from leanline.data import CircleSquare
+from leanline.models import MSD
+from leanline.pruning.prune import load_stage
+from leanline.records.run import RunFolder
+
+from .conftest import train_arguments
+
+
+def test_data_are_made_and_checked(leanline, tmp_path):
+    out = tmp_path / "cs"
+    made = leanline(
+        "data", "make", "circle-square", "--out", out, "--train", 2, "--val", 1, "--test", 1,
+        "--seed", 5, "--json",
+    )  # fmt: skip
+    assert made.code == 0, made.stderr
+    assert made.json["pictures"] == {"train": 2, "val": 1, "test": 1}
+    image, labels = CircleSquare(seed=5).split("train")[1]
+    assert np.array_equal(np.asarray(Image.open(out / "train/images/00001.tif")), image[0])
+    assert np.array_equal(np.asarray(Image.open(out / "train/labels/00001.png")), labels)
+    checked = leanline("data", "check", f"folder:{out}", "--json").json
+    assert checked["problems"] == []
+    assert checked["found"]["out_channels"] == 5
+    assert checked["found"]["input_shape"] == [1, 1, 256, 256]
+    again = leanline("data", "make", "circle-square", "--out", out)
+    assert again.code == 1
+    assert "not an empty folder" in again.stderr
+
+
+def test_training_notes_what_it_did(leanline, dense, pictures):
+    run = RunFolder.read(dense)
+    assert run.config["model"] == {
+        "name": "msd",
+        "settings": {
+            "depth": 4, "width": 1, "in_channels": 1, "out_channels": 2, "dilations": None,
+            "padding_mode": "zeros", "seed": 0,
+        },
+    }  # fmt: skip
+    assert run.config["data"]["name"] == f"folder:{pictures}"
+    assert run.config["data"]["pictures"] == {"train": 6, "val": 2, "test": 2}
+    assert run.config["input_shape"] == [1, 1, 16, 16]
+    assert [row["step"] for row in run.stages] == [3, 6]
+    assert "command: leanline" in run.log.read_text()
+    before = (dense / "evidence.json").read_bytes()
+    again = leanline(*train_arguments(pictures), "--out", dense, "--json")  # reads, trains not
+    assert again.code == 0
+    assert again.json["best"]["step"] in (3, 6)
+    assert set(again.json["test"]) == {"loss", "accuracy", "f1", "miou"}
+    assert (dense / "evidence.json").read_bytes() == before
+    shown = leanline(*train_arguments(pictures), "--out", dense)
+    assert f"next: leanline prune {dense}" in shown.stdout
+
+
+def test_pruning_starts_from_the_best_weights(leanline, dense, lean):
+    run, source = RunFolder.read(lean), RunFolder.read(dense)
+    best = [row for row in source.stages if row["best"]][-1]
+    assert run.config["source"] == {
+        "from": "train", "folder": "dense", "sha256": best[f"sha256.best-{best['step']}"],
+    }  # fmt: skip
+    assert run.config["finetune"]["training"]["batch_size"] == 2  # as it was trained
+    assert [row["kept_filters"] for row in run.stages] == [6, 4]  # of 10
+    arguments = ("prune", dense, "--keep", 0.4, "--steps", 2, "--iterations", 3, "--out", lean)
+    values = leanline(*arguments, "--json").json
+    assert [stage["kept_filters"] for stage in values["stages"]] == [6, 4]
+    assert values["network"]["filters"] == [10, 4]
+    assert values["deviation"] < 1e-5
+    other = leanline(*arguments, "--no-resume")
+    assert other.code == 1
+    assert "already holds 2 stages" in other.stderr
+
+
+def test_the_compact_network_is_the_pruned_one(leanline, lean, tmp_path):
+    file = tmp_path / "net.safetensors"
+    outcome = leanline("compact", lean, "--out", file, "--json")
+    assert outcome.code == 0, outcome.stderr
+    assert outcome.json["summary"]["filters"] == {"before": 10, "after": 4}
+    assert outcome.json["bytes"] == file.stat().st_size
+    small, pruned = load(lambda: MSD(4, 1, 2), file), MSD(4, 1, 2)
+    load_stage(RunFolder.read(lean), pruned)
+    images = torch.randn(2, 1, 20, 24, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(small(images), pruned(images), atol=1e-5, rtol=1e-5)
+    assert "leanline.models.make('msd', depth=4" in leanline("compact", lean, "-o", file).stdout
+
+
+def test_timing(leanline, lean):
+    threads = torch.get_num_threads()
+    arguments = ("bench", lean, "--seconds", 0, "--size", "24x20", "--batch", 2)
+    timing = leanline(*arguments, "--json").json["timing"]
+    assert [row["name"] for row in timing["rows"]] == [
+        "PyTorch eager, dense",
+        "leanline kernel, dense",
+        "PyTorch eager, compacted",
+        "leanline kernel, pruned",
+    ]
+    assert timing["shape"] == [2, 1, 24, 20]
+    assert timing["threads"] == 1
+    assert timing["rows"][0]["speedup"] == 1
+    assert "leanline kernel, pruned" in leanline(*arguments).stdout
+    assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize("run", ["dense", "lean"])
+def test_the_report(leanline, run, request):
+    pytest.importorskip("leanline.report")
+    folder: Path = request.getfixturevalue(run)
+    page = Path(leanline("report", folder, "--json").json["report"])
+    assert page.read_text().lower().startswith("<!doctype html>")
+
+
+def test_a_shipped_network_and_one_of_the_users_own(leanline, tmp_path, monkeypatch, dense):
+    few = ["--set-data", "train=1", "--set-data", "val=1", "--set-data", "test=1"]
+    outcome = leanline(
+        "prune", "pretrained:msd50-circle-square", "--keep", 0.05, "--steps", 1, *few,
+        "--iterations", 0, "--out", tmp_path / "shipped", "--json",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.stderr
+    assert outcome.json["network"]["filters"] == [1275, 64]
+    assert leanline("compact", tmp_path / "shipped", "-o", tmp_path / "n.safetensors").code == 0
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "my_networks.py").write_text(
+        "import torch\n"
+        "def small(width: int = 4):\n"
+        "    print('a print of the user')\n"
+        "    return torch.nn.Sequential(\n"
+        "        torch.nn.Conv2d(1, width, 3, padding=1), torch.nn.ReLU(),\n"
+        "        torch.nn.Conv2d(width, 2, 3, padding=1))\n"
+    )
+    data = RunFolder.read(dense).config["data"]["name"]
+    own = leanline(
+        "prune", "--model", "my_networks:small", "--set", "width=3", "--data", data, "--keep", 0.5,
+        "--steps", 1, "--iterations", 1, "--out", "own", "--json",
+    )  # fmt: skip
+    assert own.code == 0, own.stderr
+    assert own.json["network"]["filters"][0] == 9
+    assert "a print of the user" in own.stderr  # standard output is the JSON alone
+    # a folder alone runs no code
+    refused = leanline("bench", "own", "--seconds", 0)
+    assert refused.code == 2
+    assert "add --model my_networks:small" in refused.stderr
+    allowed = leanline("bench", "own", "--seconds", 0, "--model", "my_networks:small")
+    assert allowed.code == 0, allowed.stderr
+
+
+def test_weights_from_files(leanline, pictures, tmp_path):
+    model = MSD(3, 1, 2, seed=4)
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "net.pth")
+    common = ("--model", "msd", "--set", "depth=3", "--data", f"folder:{pictures}", "--steps", 1)
+    out = tmp_path / "pth"
+    arguments = ("prune", *common, "--iterations", 0, "--keep", 1, "--out", out, "--json")
+    outcome = leanline(*arguments, "--weights", tmp_path / "net.pth")
+    assert outcome.code == 0, outcome.stderr
+    pruned = MSD(3, 1, 2)
+    load_stage(RunFolder.read(out), pruned)
+    assert torch.equal(pruned.convs[2].weight, model.convs[2].weight)
+    assert json.loads((out / "config.json").read_text())["config"]["source"]["file"] == "net.pth"
