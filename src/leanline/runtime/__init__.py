@@ -1,7 +1,7 @@
 """Running networks: a plan for the kernels, modules that execute it, and timing."""
 
 from leanline.runtime.benchmark import Timing, TimingTable, benchmark
-from leanline.runtime.compile import compile, trainable  # noqa: A004  (public name)
+from leanline.runtime.compile import compile, trainable
 from leanline.runtime.plan import plan_planes
 
 __all__ = ["Timing", "TimingTable", "benchmark", "compile", "plan_planes", "trainable"]

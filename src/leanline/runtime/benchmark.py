@@ -56,6 +56,7 @@ class TimingTable:
     device: str
 
     def to_dict(self) -> dict[str, Any]:
+        """Plain values, for a file."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -87,10 +88,15 @@ def benchmark(
         Medians, quartiles and ratios (of each round, so that slow moments cancel).
 
     Raises:
-        ConfigError: nothing to time.
+        ConfigError: nothing to time, or no time for it.
     """
     if not models:
         raise ConfigError("benchmark(models={}): give at least one network, by name")
+    if rounds < 1 or not seconds >= 0:
+        raise ConfigError(
+            f"benchmark(seconds={seconds}, rounds={rounds}): give at least one round and no "
+            "negative time"
+        )
     inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
     device = inputs[0].device
     times: list[list[float]] = []
@@ -106,13 +112,18 @@ def benchmark(
         Timing(
             name,
             float(np.median(table[:, i])),
-            *(float(q) for q in np.quantile(table[:, i], QUANTILES)),
+            *_quartiles(table[:, i]),
             float(np.median(ratios[:, i])),
-            *(float(q) for q in np.quantile(ratios[:, i], QUANTILES)),
+            *_quartiles(ratios[:, i]),
         )
         for i, name in enumerate(models)
     )
     return TimingTable(rows, len(times), torch.get_num_threads(), _name(device))
+
+
+def _quartiles(values: np.ndarray) -> tuple[float, float]:
+    low, high = np.quantile(values, QUANTILES)
+    return float(low), float(high)
 
 
 def _call(model: Callable[..., object], inputs: tuple[Tensor, ...], device: torch.device) -> float:

@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from leanline.errors import ConfigError, ModelError
 from leanline.graph import trace_program
-from leanline.graph.program import Program
 from leanline.masks import baked_copy
+from leanline.runtime.agreement import deviation, draw_like
 from leanline.runtime.benchmark import benchmark
 from leanline.runtime.network import PlaneNetwork, SharedPlaneNetwork, check_threads, gather
 from leanline.runtime.plan import plan_planes
+from leanline.runtime.present import present_by_mask, present_by_value
 
 log = logging.getLogger(__name__)
 
 BACKENDS = ("auto", "reference", "cpu")
+TOLERANCE = 1e-4
+"""Deviation, relative to the largest output, above which the kernels compute something else."""
 
 
-def compile(  # noqa: A001  (the name is part of the public interface)
+def compile(
     model: nn.Module,
     example_inputs: Tensor | tuple[Tensor, ...],
     backend: str = "auto",
     threads: int | None = None,
 ) -> nn.Module:
     """Make a fast module for inference from a masked, compacted or dense network.
+
+    Filters that are zero cost nothing on the plane kernels, whatever made them zero.
 
     Args:
         model: the network; not changed. The result is a snapshot of its parameters.
@@ -41,24 +47,27 @@ def compile(  # noqa: A001  (the name is part of the public interface)
 
     Raises:
         ConfigError: an unknown backend, a thread count below 1.
-        ModelError: the network cannot be traced, or "cpu" cannot run it (the message says why).
+        ModelError: the network fails on the example inputs, or "cpu" cannot run it (the message
+            says why).
     """
     if backend not in BACKENDS:
         raise ConfigError(f"backend={backend!r}: must be one of {', '.join(BACKENDS)}")
     threads = check_threads(threads)
+    plain = baked_copy(model).eval()
+    inputs = draw_like(_checked(example_inputs))
+    expected = _outcome(plain, inputs)
     if backend == "reference":
-        return _reference(model)
-    program = trace_program(model, example_inputs)
+        return plain
     try:
-        fast = _planes(program, threads)
+        fast = _planes(plain, example_inputs, threads)
+        _require_agreement(expected, fast(*inputs), "")
     except ModelError as problem:
         if backend == "cpu":
             raise
         log.warning("running in PyTorch: %s", problem)
-        return _reference(model)
+        return plain
     if backend == "cpu":
         return fast
-    plain = _reference(model)
     table = benchmark({"reference": plain, "cpu": fast}, example_inputs, seconds=0.5)
     best = min(table.rows, key=lambda row: row.median)
     log.info("chosen: %s\n%s", best.name, table)
@@ -74,32 +83,78 @@ def trainable(
     itself (pruned filters: zero), in time that falls with the number of kept filters. It is made
     for the present masks: make it anew after each change.
 
+    A model that computes something else in training mode than in eval mode (dropout, batch norm)
+    runs in PyTorch.
+
     Args:
-        model: the network, with its masks.
+        model: the network, with its masks; not changed.
         example_inputs: inputs as the network gets them.
         threads: threads of the plane kernels, by default as many as PyTorch uses.
 
     Returns:
         The network on the plane kernels, or `model` itself where they cannot run it.
+
+    Raises:
+        ConfigError: a thread count below 1.
+        ModelError: the network fails on the example inputs.
     """
     threads = check_threads(threads)
+    inputs = draw_like(_checked(example_inputs))
+    copy = baked_copy(model)
+    _outcome(copy.eval(), inputs)  # a failure here is the caller's
     try:
         program = trace_program(model, example_inputs)
-        for operation in program.operations:
-            if "dropout" in str(operation.node and operation.node.target):
-                raise ModelError(f"{operation.name!r} is random in training")
-        plan = plan_planes(program)
+        plan = plan_planes(program, present_by_mask(model))
+        with torch.no_grad():
+            numbers = gather(plan, program.tensors.__getitem__)
+        fast = PlaneNetwork(plan, numbers, threads)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            expected = _outcome(copy.train(), inputs)
+        _require_agreement(expected, fast(*inputs), " in training mode")
+        return SharedPlaneNetwork(plan, model, program.tensors, threads)
     except ModelError as problem:
         log.info("training runs in PyTorch: %s", problem)
         return model
-    return SharedPlaneNetwork(plan, model, threads)
 
 
-def _reference(model: nn.Module) -> nn.Module:
-    return baked_copy(model).eval()
-
-
-def _planes(program: Program, threads: int) -> nn.Module:
-    plan = plan_planes(program)
+def _planes(
+    plain: nn.Module, example_inputs: Tensor | tuple[Tensor, ...], threads: int
+) -> nn.Module:
+    program = trace_program(plain, example_inputs)
+    plan = plan_planes(program, present_by_value(program.tensors))
     with torch.no_grad():
         return PlaneNetwork(plan, gather(plan, program.tensors.__getitem__), threads).eval()
+
+
+def _checked(example_inputs: Any) -> Tensor | tuple[Tensor, ...]:
+    inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
+    if not inputs or not all(isinstance(item, Tensor) for item in inputs):
+        kinds = ", ".join(type(item).__name__ for item in inputs) or "()"
+        raise ModelError(f"example_inputs must be a tensor or a tuple of tensors, not {kinds}")
+    return inputs
+
+
+def _outcome(model: nn.Module, inputs: tuple[Tensor, ...]) -> object:
+    try:
+        with torch.no_grad():
+            return model(*inputs)
+    except Exception as problem:
+        shapes = ", ".join(f"{tuple(item.shape)} {item.dtype}" for item in inputs)
+        said = str(problem).strip().partition("\n")[0]
+        raise ModelError(
+            f"the model fails on example_inputs of {shapes}: {type(problem).__name__}: {said}"
+        ) from problem
+
+
+def _require_agreement(want: object, have: Tensor, when: str) -> None:
+    if not isinstance(want, Tensor):
+        raise ModelError(
+            f"the plane kernels return a tensor, the model returns a {type(want).__name__}{when}"
+        )
+    error = deviation(want, have)
+    if not error <= TOLERANCE:
+        raise ModelError(
+            f"the plane kernels compute something else than the model does{when}: the outputs "
+            f"differ by {error:.1e} of the largest value"
+        )

@@ -7,15 +7,18 @@ plane. A network that the plane kernels cannot run is named with its first unsui
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from leanline.errors import ModelError
 from leanline.graph.program import Operation, Program
 from leanline.kernels.program import PlaneProgram
+from leanline.runtime.present import Present
 
 Planes = tuple[int, ...]
 ZERO = -1
@@ -28,10 +31,10 @@ class PlanePlan:
 
     Attributes:
         program: what the kernels execute.
-        weights: names of the convolutions' weight parameters, in the order of `taps`.
+        weights: names of all 3x3 convolutions' weight parameters, in the order of `taps`.
         taps: index of each edge's filter in the concatenation of `weights`, each flattened to
             (out * in, kernel).
-        biases: names of the bias parameters, in the order of `bias`.
+        biases: names of their bias parameters, in the order of `bias`.
         bias: index of each segment's bias in the concatenation of `biases`; one past the end
             stands for "no bias".
         head: weight parameter of the final 1x1 layer, if there is one.
@@ -71,6 +74,7 @@ class _Planner:
     """Interprets the operations one by one; one method a kind."""
 
     program: Program
+    present: Present
     values: dict[int, _Value] = field(default_factory=dict)
     segments: dict[int, _Segment] = field(default_factory=dict)
     inputs: int = 0
@@ -78,6 +82,11 @@ class _Planner:
     head: tuple[Operation, Planes] | None = None
     outputs: Planes = ()
     next_plane: int = 0
+    output_count: int = 0
+
+    @cached_property
+    def readers(self) -> tuple[tuple[int, ...], ...]:
+        return self.program.readers
 
     def refuse(self, operation: Operation, why: str) -> ModelError:
         place = f" in {operation.module!r}" if operation.module else ""
@@ -107,13 +116,17 @@ class _Planner:
         return _Value(self._convolve(operation, source.planes, weight, dilation))
 
     def _is_last(self, operation: Operation) -> bool:
-        readers = self.program.readers[operation.index]
-        kinds = {self.program.operations[reader].kind for reader in readers}
-        return kinds == {"output"} and len(readers) == 1
+        readers = self.readers[operation.index]
+        if len(readers) != 1:
+            return False
+        reader = self.program.operations[readers[0]]
+        return reader.kind == "output" or (reader.kind == "identity" and self._is_last(reader))
 
     def _final(self, operation: Operation, source: _Value) -> _Value:
         if operation.settings["groups"] != 1 or set(operation.settings["padding"]) != {0}:
             raise self.refuse(operation, "a final 1x1 layer with groups or padding")
+        if source.pad is not None:
+            raise self.refuse(operation, "a final 1x1 layer on a padded picture")
         self.head = (operation, source.planes)
         return _Value(())
 
@@ -135,8 +148,10 @@ class _Planner:
         self, operation: Operation, planes: Planes, weight: Tensor, dilation: int
     ) -> Planes:
         name, bias = operation.parameters["weight"], operation.parameters.get("bias")
-        kept = self.program.kept.get(name)
-        alive = np.ones(weight.shape[:2], bool) if kept is None else kept.numpy()
+        alive = self.present.get(name, np.ones(weight.shape[:2], bool))
+        shifted = np.zeros(len(weight), bool)
+        if bias is not None:
+            shifted = self.present.get(bias, ~shifted)
         per_group = weight.shape[1]
         outs_per_group = len(weight) // operation.settings["groups"]
         result = []
@@ -147,21 +162,19 @@ class _Planner:
                 for i in np.flatnonzero(alive[out]).tolist()
                 if planes[first + i] != ZERO
             ]
-            silent = bias is None or float(self.program.tensors[bias][out]) == 0.0
-            if not edges and silent:
+            if not edges and not shifted[out]:
                 result.append(ZERO)
                 continue
             plane, self.next_plane = self.next_plane, self.next_plane + 1
             self.segments[plane] = _Segment(
-                plane, dilation, edges, None if bias is None else (bias, out)
+                plane, dilation, edges, (bias, out) if bias is not None and shifted[out] else None
             )
             result.append(plane)
         return tuple(result)
 
     def unary(self, operation: Operation) -> _Value:
-        producer = operation.inputs[0]
+        producer, alone = self._producer(operation)
         before = self.program.operations[producer]
-        alone = len(self.program.readers[producer]) == 1
         if operation.settings["function"] != "relu":
             raise self.refuse(operation, "of the activations only ReLU is")
         if before.kind != "convolution" or not alone:
@@ -171,12 +184,23 @@ class _Planner:
                 self.segments[plane].relu = True
         return self.values[producer]
 
+    def _producer(self, operation: Operation) -> tuple[int, bool]:
+        """The operation whose result is read, behind copies, and whether nobody else reads it."""
+        index, alone = operation.inputs[0], True
+        while True:
+            alone = alone and len(self.readers[index]) == 1
+            if self.program.operations[index].kind != "identity":
+                return index, alone
+            index = self.program.operations[index].inputs[0]
+
     def pad(self, operation: Operation) -> _Value:
-        amounts = set(operation.settings["padding"])
+        sides = operation.settings["padding"]
+        amounts = set(sides)
         mode = {"constant": "zeros"}.get(operation.settings["mode"], operation.settings["mode"])
         before = self.values[operation.inputs[0]]
         plain = mode != "zeros" or not operation.settings.get("value")
-        if len(amounts) != 1 or min(amounts) < 0 or before.pad is not None or not plain:
+        even = len(sides) == 4 and len(amounts) == 1 and min(amounts) >= 0
+        if not even or before.pad is not None or not plain:
             raise self.refuse(operation, "uneven, negative, nonzero or repeated padding")
         if mode not in ("zeros", "replicate", "reflect"):
             raise self.refuse(operation, f"{mode} padding")
@@ -190,11 +214,18 @@ class _Planner:
         taken = slice(*(operation.settings[key] for key in ("start", "stop", "step")))
         return _Value(self._unpadded(operation, operation.inputs[0]).planes[taken])
 
+    def zeros(self, operation: Operation) -> _Value:
+        if len(operation.shape) != 4:
+            raise self.refuse(operation, f"zeros with {len(operation.shape)} axes, not 4")
+        return _Value((ZERO,) * operation.channels)
+
     def identity(self, operation: Operation) -> _Value:
         return self.values[operation.inputs[0]]
 
     def output(self, operation: Operation) -> _Value:
-        if self.outputs or self.head and operation.inputs[0] != self.head[0].index:
+        self.output_count += 1
+        producer, _ = self._producer(operation)
+        if self.output_count > 1 or (self.head and producer != self.head[0].index):
             raise self.refuse(operation, "a second output")
         self.outputs = self._unpadded(operation, operation.inputs[0]).planes
         return _Value(())
@@ -205,6 +236,15 @@ class _Planner:
             raise self.refuse(operation, "padding that no convolution absorbs")
         return value
 
+    def _check_numbers(self, operation: Operation) -> None:
+        value = None if operation.node is None else operation.node.meta.get("val")
+        tensors = [self.program.tensors[name] for name in operation.parameters.values()]
+        for tensor in [value, *tensors]:
+            if isinstance(tensor, Tensor) and tensor.dtype != torch.float32:
+                raise self.refuse(operation, f"it computes in {tensor.dtype}, not torch.float32")
+            if isinstance(tensor, Tensor) and tensor.device.type != "cpu":
+                raise self.refuse(operation, f"it is on {tensor.device}, not on the CPU")
+
     def run(self) -> None:
         kinds: dict[str, Callable[[Operation], _Value]] = {
             "input": self.input,
@@ -213,6 +253,7 @@ class _Planner:
             "pad": self.pad,
             "concat": self.concat,
             "slice": self.slice,
+            "zeros": self.zeros,
             "identity": self.identity,
             "output": self.output,
         }
@@ -220,14 +261,16 @@ class _Planner:
             handle = kinds.get(operation.kind)
             if handle is None:
                 raise self.refuse(operation, f"no kernel for {operation.kind!r} operations")
+            self._check_numbers(operation)
             self.values[operation.index] = handle(operation)
 
 
-def plan_planes(program: Program) -> PlanePlan:
+def plan_planes(program: Program, present: Present) -> PlanePlan:
     """Plan a traced network for the plane kernels.
 
     Args:
-        program: a traced network; `Program.kept` says which filters are pruned.
+        program: a traced network.
+        present: which filters and biases are there; the others are never read.
 
     Returns:
         The plan. Channels without an input, or that no output needs, have no plane.
@@ -235,7 +278,7 @@ def plan_planes(program: Program) -> PlanePlan:
     Raises:
         ModelError: the network has an operation that the plane kernels do not do.
     """
-    planner = _Planner(program)
+    planner = _Planner(program, present)
     planner.run()
     read = planner.head[1] if planner.head else planner.outputs
     if set(read) <= {ZERO} or (planner.head is None and ZERO in read):
@@ -255,10 +298,19 @@ def _assemble(planner: _Planner) -> PlanePlan:
         number[segment.plane] = len(number)
 
     tensors = planner.program.tensors
-    weights = _places({w: tensors[w].shape[:2].numel() for s in live for _, w, _ in s.edges})
-    biases = _places({s.bias[0]: len(tensors[s.bias[0]]) for s in live if s.bias})
+    last = planner.head[0].index if planner.head else None
+    layers = [
+        operation.parameters
+        for operation in planner.program.operations
+        if operation.kind == "convolution" and operation.index != last
+    ]
+    weights = _places({p["weight"]: tensors[p["weight"]].shape[:2].numel() for p in layers})
+    biases = _places({p["bias"]: len(tensors[p["bias"]]) for p in layers if "bias" in p})
     no_bias = sum(len(tensors[name]) for name in biases)
-    rows, source, taps, bias = [], [], [], []
+    rows: list[tuple[int, ...]] = []
+    source: list[int] = []
+    taps: list[int] = []
+    bias: list[int] = []
     for segment in live:
         first = len(source)
         for plane, name, index in segment.edges:
@@ -300,5 +352,5 @@ def _places(sizes: dict[str, int]) -> dict[str, int]:
     return places
 
 
-def _ids(values: list[int] | list[tuple[int, ...]]) -> np.ndarray:
+def _ids(values: Sequence[int | tuple[int, ...]]) -> np.ndarray:
     return np.asarray(values, np.int64)
