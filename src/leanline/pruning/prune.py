@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from leanline.errors import CheckpointError, ConfigError
+from leanline.graph import resolve_ignored
 from leanline.masks import apply_channel_masks, apply_masks, get_channel_masks, get_masks
 from leanline.pruning.clean import clean
 from leanline.pruning.criteria import Criterion, Lean
@@ -27,9 +28,10 @@ from leanline.types import PathLike, Scalar
 log = logging.getLogger(__name__)
 
 Finetune = Callable[..., Mapping[str, float] | None]
-"""Called as ``finetune(model)``, or ``finetune(model, stage)`` if it takes two arguments; trains
-the model in place and may return metrics. With ``state_dict`` and ``load_state_dict`` its state
-(of tensors) is written with each stage and restored on resume."""
+"""Called as ``finetune(model)``, or ``finetune(model, stage)`` if its second positional argument
+has no default or is called ``stage``; trains the model in place and may return metrics, which are
+numbers by name. With ``state_dict`` and ``load_state_dict`` its state (of tensors) is written with
+each stage and restored on resume."""
 
 _MODEL, _FILTERS, _CHANNELS, _FINETUNE = "model.", "filters.", "channels.", "finetune."
 _METRIC = "metric."
@@ -113,6 +115,7 @@ def prune(
     """
     criterion, schedule = criterion or Lean(), schedule or Schedule(keep=0.1, steps=10)
     call = _as_two_arguments(finetune)
+    resolve_ignored(model, ignore)  # before a folder is made that says so
     if out is None:
         run: Any = contextlib.nullcontext()
     else:
@@ -144,10 +147,10 @@ def prune(
                     torch.manual_seed(seed * 1_000_003 + index)
                     masks = select(model, example_inputs, keep, criterion, ignore)
                     apply_masks(model, masks)
-                    clean(model, example_inputs)
-                    kept = sum(int(mask.sum()) for mask in get_masks(model).values())
-                    started = Stage(index, keep, kept)
-                    metrics = dict(call(model, started) or {})
+                    clean(model, example_inputs, ignore)
+                    now = get_masks(model)
+                    kept = sum(int(now[name].sum()) for name in masks)
+                    metrics = _numbers(call(model, Stage(index, keep, kept)))
                 stage = Stage(index, keep, kept, metrics, time.perf_counter() - begin)
                 if folder is not None:
                     _record(folder, model, finetune, stage)
@@ -162,13 +165,13 @@ def _record(run: RunFolder, model: nn.Module, finetune: object, stage: Stage) ->
     tensors |= {f"{_FILTERS}{name}": mask for name, mask in get_masks(model).items()}
     tensors |= {f"{_CHANNELS}{name}": mask for name, mask in get_channel_masks(model).items()}
     if isinstance(finetune, Stateful):
-        tensors |= {f"{_FINETUNE}{name}": value for name, value in finetune.state_dict().items()}
+        tensors |= {f"{_FINETUNE}{name}": value for name, value in _state_of(finetune).items()}
     run.save_tensors(_checkpoint(stage.index), tensors)
     row: dict[str, Scalar] = {
         "stage": stage.index,
         "keep": stage.keep,
         "kept_filters": stage.kept_filters,
-        **{f"{_METRIC}{name}": float(value) for name, value in stage.metrics.items()},
+        **{f"{_METRIC}{name}": value for name, value in stage.metrics.items()},
         "seconds": stage.seconds,
     }
     run.append_stage(row)
@@ -243,6 +246,29 @@ def _checkpoint(index: int) -> str:
     return f"stage-{index}"
 
 
+def _numbers(metrics: Any) -> dict[str, float]:
+    """What a finetune function returned, checked."""
+    try:
+        return {} if metrics is None else {str(k): float(v) for k, v in metrics.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"finetune returned {metrics!r}: it must return numbers by name, such as "
+            "{'accuracy': 0.9}, or None"
+        ) from error
+
+
+def _state_of(finetune: Stateful) -> dict[str, Tensor]:
+    """The state of a finetune function, checked."""
+    state = finetune.state_dict()
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            raise ConfigError(
+                f"finetune.state_dict() holds {name!r} of type {type(value).__name__}: it must "
+                "hold tensors by name"
+            )
+    return state
+
+
 def _as_two_arguments(finetune: Finetune) -> Finetune:
     """Call a function of one argument, the model, as one of two."""
     try:
@@ -253,7 +279,9 @@ def _as_two_arguments(finetune: Finetune) -> Finetune:
         return finetune
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     if len(positional) > 1:
-        return finetune
+        second = positional[1]
+        if second.default is second.empty or second.name == "stage":
+            return finetune
     return lambda model, _: finetune(model)
 
 
