@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import typer
 
@@ -28,11 +28,12 @@ class Session:
 
     Attributes:
         as_json: whether the result is for machines.
+        stdout: the text stream that the result goes to, and nothing else.
         resumable: the folder in which the same command goes on after Ctrl-C.
     """
 
     as_json: bool
-    stdout: TextIO
+    stdout: Any
     resumable: Path | None = None
 
     def result(self, values: Mapping[str, Any], text: str) -> None:
