@@ -78,6 +78,7 @@ def _context(report: Report) -> dict[str, Any]:
     return {
         "report": report,
         "version": __version__,
+        "measure": _measure(report),
         "headline": sentences.headline(report),
         "more": sentences.more_results(report),
         "status": sentences.status(report),
@@ -89,8 +90,8 @@ def _context(report: Report) -> dict[str, Any]:
         "training": _training(report),
         "speed": _speed(report),
         "speed_table": tables.speed_table(report),
-        "timings": [each.timing for each in evidence if each.timing is not None],
-        "shape": next((" × ".join(map(str, each.shape)) for each in evidence if each.shape), ""),
+        "timing_note": sentences.timing_note(report),
+        "called_on": next((sentences.call(run) for run in report.runs if run.evidence), ""),
         "untimed": {name: why for each in evidence for name, why in each.untimed.items()},
         "matrices": _matrices(report),
         "gallery": make_gallery(report),
@@ -102,6 +103,12 @@ def _context(report: Report) -> dict[str, Any]:
         "commands": list(dict.fromkeys(each.command for each in evidence if each.command)),
         "files": _files(report),
     }
+
+
+def _measure(report: Report) -> str:
+    """The main metric as the beginning of a heading."""
+    label = report.metric.label if report.metric else "accuracy"
+    return label[:1].upper() + label[1:]
 
 
 def _deviation(evidence: list[Evidence]) -> str:

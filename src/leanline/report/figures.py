@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import ListedColormap
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from leanline.report.metrics import significant
 from leanline.report.series import AccuracyData, Bar, MatrixData, SpeedData, TrainingData, runs_of
@@ -44,8 +45,7 @@ def draw_accuracy(axes: Axes, data: AccuracyData) -> None:
     axes.set_xscale("log")
     most = max(100.0 if data.in_percent else 0.0, *kept) if kept else 100.0
     axes.set_xlim(most * 1.08, min(kept) / 1.12)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=20))
-    axes.xaxis.set_minor_locator(NullLocator())
+    _log_ticks(axes.xaxis, most / min(kept))
     unit = " %" if data.in_percent else ""
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.4g}{unit}"))
     axes.grid(True)
@@ -117,9 +117,7 @@ def draw_speed(axes: Axes, data: SpeedData) -> None:
     axes.set_yticks(ticks, names)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=20))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.xaxis.set_minor_locator(NullLocator())
+    _log_ticks(axes.xaxis, max(highs) / least)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.4g}"))
     axes.grid(True, axis="x")
     axes.set_xlabel("milliseconds per call (log scale, shorter is faster)")
@@ -170,8 +168,7 @@ def draw_losses(axes: Axes, data: TrainingData) -> None:
         )
     if all(value > 0 for _, values in shown for value in values):
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=20))
-        axes.yaxis.set_minor_locator(NullLocator())
+        _log_ticks(axes.yaxis, max(max(v) / min(v) for _, v in shown))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: significant(y, 2)))
     axes.legend(frameon=False)
     axes.grid(True)
@@ -187,6 +184,20 @@ def draw_matrix(axes: Axes, data: MatrixData) -> None:
     axes.spines[["top", "right"]].set_visible(True)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+
+
+def _log_ticks(axis: Axis, ratio: float) -> None:
+    """Put ticks at round numbers, as many as fit the ratio of the largest value to the least."""
+    if ratio > 2000:
+        places: tuple[float, ...] = (1.0,)
+    elif ratio > 8:
+        places = (1.0, 2.0, 5.0)
+    elif ratio > 2:
+        places = (1.0, 2.0, 3.0, 4.0, 5.0, 7.0)
+    else:
+        places = tuple(round(0.1 * tenth, 1) for tenth in range(10, 100))
+    axis.set_major_locator(LogLocator(subs=places, numticks=20 if ratio > 2 else 100))
+    axis.set_minor_locator(NullLocator())
 
 
 def _colour(index: int) -> str:

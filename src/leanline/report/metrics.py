@@ -6,6 +6,9 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
+NARROW = "\u00a0"
+"""A space at which no line is broken, between a number and its unit."""
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -43,7 +46,7 @@ class Metric:
 
     def text(self, value: float) -> str:
         """A value with its unit."""
-        return f"{self.number(value)} {self.unit}".strip()
+        return f"{self.number(value)}{NARROW}{self.unit}" if self.unit else self.number(value)
 
 
 _KNOWN = {
@@ -97,6 +100,23 @@ def fixed(value: float, digits: int) -> str:
     return f"{value:,.{digits}f}".replace("-", "−")
 
 
+def times(factor: float) -> str:
+    """A speed-up, such as 12×: two significant digits below a hundred, whole numbers above."""
+    return f"{significant(factor, 2 if factor < 100 else 3)}×"
+
+
+def faster(factor: float) -> str:
+    """A speed-up in words; one below 1 is a slow-down."""
+    if 0 < factor < 1:
+        return f"{times(1 / factor)} slower"
+    return f"{times(factor)} faster"
+
+
+def milliseconds(value: float) -> str:
+    """A time in milliseconds with its unit."""
+    return f"{significant(value)}{NARROW}ms"
+
+
 def significant(value: float, digits: int = 3) -> str:
     """A number to so many significant digits, with thousands separators and no exponent."""
     if not math.isfinite(value) or value == 0:
@@ -117,7 +137,7 @@ def power_of_ten(value: float) -> str:
 def percent(fraction: float) -> str:
     """A fraction as per cent, to two significant digits where it is small."""
     shown = 100 * fraction
-    return f"{significant(shown, 2) if 0 < abs(shown) < 1 else fixed(shown, 1)} %"
+    return f"{significant(shown, 2) if 0 < abs(shown) < 1 else fixed(shown, 1)}{NARROW}%"
 
 
 def duration(seconds: float) -> str:

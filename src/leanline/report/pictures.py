@@ -32,6 +32,9 @@ usually the background, is dark. More classes than these repeat them."""
 RIGHT, WRONG, NOT_COUNTED = (225, 225, 225), (190, 20, 60), (150, 165, 190)
 """Pixels of an error picture."""
 
+TOO_DARK, TOO_BRIGHT = (5, 60, 140), (165, 15, 40)
+"""Full colours of a difference."""
+
 LARGEST = 512
 """Pictures with a longer side are shown smaller, by a whole factor."""
 
@@ -102,8 +105,7 @@ def difference(picture: Grey, truth: Grey, scale: float) -> Colours:
         scale: the difference at which the colour is full.
     """
     signed = np.nan_to_num((picture - truth).mean(0) / scale).clip(-1, 1)[..., None]
-    dark, bright = np.array((5, 60, 140.0)), np.array((165, 15, 40.0))
-    full = np.where(signed < 0, dark, bright)
+    full = np.where(signed < 0, np.array(TOO_DARK, float), np.array(TOO_BRIGHT, float))
     colours: Colours = (255 + np.abs(signed) * (full - 255)).round().astype(np.uint8)
     return colours
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from leanline.experiments.evidence import EAGER_COMPACT, EAGER_DENSE, KERNEL_DENSE, KERNEL_PRUNED
 from leanline.report.data import Report, Run
 from leanline.report.gallery import background_share
-from leanline.report.metrics import Metric, duration, percent, significant
+from leanline.report.metrics import Metric, duration, faster, milliseconds, percent
 from leanline.runtime.benchmark import Timing
 
 ROWS = {
@@ -77,9 +77,8 @@ def more_results(report: Report) -> list[str]:
             before, after = rows[KERNEL_DENSE].median, rows[KERNEL_PRUNED].median
             lines.append(
                 "On leanline's own kernels for both, so that only the pruning differs: "
-                f"{significant(before)} ms → {significant(after)} ms per call, "
-                f"{significant(before / after, 2)} times faster"
-                + (f" ({run.label})." if len(report.runs) > 1 else ".")
+                f"{milliseconds(before)} → {milliseconds(after)} per call, "
+                f"{faster(before / after)}" + (f" ({run.label})." if len(report.runs) > 1 else ".")
             )
             break
     share = background_share(report)
@@ -88,7 +87,20 @@ def more_results(report: Report) -> list[str]:
             f"For comparison: saying “{share[0]}” everywhere is right for {percent(share[1])} of "
             "the pixels of the pictures shown below."
         )
+    lines += _conditions(report)
     return lines
+
+
+def _conditions(report: Report) -> list[str]:
+    """On what the headline was measured."""
+    for run in report.runs:
+        if run.evidence is None or not run.evidence.metrics.keys() & {"dense", "pruned"}:
+            continue
+        line = "Accuracy is that on test pictures"
+        if run.evidence.timing is not None:
+            line += f"; times are of {call(run)}, on {threads(run.evidence.timing.threads)}"
+        return [f"{line}{f', measured on {run.evidence.machine}' if run.evidence.machine else ''}."]
+    return []
 
 
 def status(report: Report) -> str:
@@ -120,8 +132,9 @@ def tiles(report: Report) -> list[Tile]:
         compared = f", unpruned {metric.text(before)}" if before is not None else ""
         found.append(Tile(metric.text(run.judged(name)[metric.name]), f"{metric.label}{compared}"))
     if fast := fastest(run):
-        found.append(Tile(f"{significant(fast.median)} ms", f"per call, {fast.name}"))
-        found.append(Tile(f"{significant(fast.speedup)}×", f"faster than {first_timed(run)}"))
+        found.append(Tile(milliseconds(fast.median), f"per call, {fast.name}"))
+        speed, word = faster(fast.speedup).split(" ")
+        found.append(Tile(speed, f"{word} than {first_timed(run)}"))
     return found
 
 
@@ -152,6 +165,43 @@ def terms(report: Report) -> list[Term]:
             if run.label.split(" (")[0] == rule:
                 words.append(Term(rule, meaning))
     return list({term.word: term for term in words}.values())
+
+
+def call(run: Run) -> str:
+    """What a timed call was given."""
+    shape = run.evidence.shape if run.evidence else ()
+    if len(shape) != 4:
+        return "one call" + (f" on an input of {' × '.join(map(str, shape))}" if shape else "")
+    batch, channels, height, width = shape
+    pictures = "one picture" if batch == 1 else f"{batch} pictures at a time"
+    of_channels = f", {channels} channels" if channels > 1 else ""
+    return f"{pictures} of {height} × {width} pixels{of_channels}"
+
+
+def threads(count: int) -> str:
+    """A number of threads."""
+    return "one thread" if count == 1 else f"{count} threads" if count else "all threads"
+
+
+def timing_note(report: Report) -> str:
+    """How the networks were timed; empty where they were not."""
+    tables = [run.evidence.timing for run in report.runs if run.evidence and run.evidence.timing]
+    if not tables:
+        return ""
+
+    def each(values: list[str]) -> str:
+        return " and ".join(dict.fromkeys(value for value in values if value))
+
+    rounds = each([f"{table.rounds:,}" for table in tables])
+    where = each([table.device for table in tables])
+    whose = " of each rule" if len(report.runs) > 1 else ""
+    return (
+        f"The networks{whose} were timed in turn, one call of each per round ({rounds} rounds, "
+        f"{each([threads(table.threads) for table in tables])}{f', {where}' if where else ''}), so "
+        "that a busy moment of the machine hits all alike. A speed-up is the median over the "
+        "rounds of the first row's time divided by this row's, with its own quartiles; the last "
+        "column is a ratio of medians."
+    )
 
 
 def timed(run: Run) -> dict[str, Timing]:
@@ -199,9 +249,8 @@ def _faster(run: Run, alone: bool) -> str:
     row = fastest(run)
     if row is None or not math.isfinite(row.speedup):
         return ""
-    speedup = significant(row.speedup, 2) if row.speedup < 100 else significant(row.speedup)
     against = f" than {first_timed(run)}" if alone else ""
-    return f"{speedup}× faster{against}"
+    return f"{faster(row.speedup)}{against}"
 
 
 def _trained(report: Report) -> str:
@@ -210,7 +259,8 @@ def _trained(report: Report) -> str:
     if metric is None:
         return start
     if metric.name in run.judged("trained"):
-        return f"{start}: {metric.label} {metric.text(run.judged('trained')[metric.name])}"
+        shown = metric.text(run.judged("trained")[metric.name])
+        return f"{start}: {metric.label} {shown} on test pictures"
     best = [stage for stage in run.stages if stage.best and metric.name in stage.metrics]
     if not best:
         return start

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from leanline.report.data import Report, Run
-from leanline.report.metrics import significant
+from leanline.report.metrics import milliseconds, times
 
 
 @dataclass(frozen=True)
@@ -127,24 +127,23 @@ def accuracy_data(report: Report) -> AccuracyData | None:
     curves = []
     for run in report.runs:
         points = [
-            (stage.kept, metric.shown(stage.metrics[metric.name]))
+            (stage.kept, stage.metrics[metric.name])
             for stage in run.stages
             if stage.kept and metric.name in stage.metrics
         ]
         points = [(kept, value) for kept, value in points if math.isfinite(value)]
         if points:
             kept = tuple(100 * count / total if total else float(count) for count, _ in points)
-            last = points[-1]
-            end = f"{run.label}: {last[1]:.{metric.digits}f} {metric.unit}".strip()
-            curves.append(
-                Curve(run.label, kept, tuple(v for _, v in points), f"{end}, {last[0]:,} filters")
-            )
+            values = tuple(metric.shown(value) for _, value in points)
+            end = f"{run.label}: {metric.text(points[-1][1])}, {points[-1][0]:,} filters"
+            curves.append(Curve(run.label, kept, values, end))
     if not curves:
         return None
     dense, which = dense_level(report)
     level = metric.shown(dense) if dense is not None and math.isfinite(dense) else None
     label = f"unpruned: {metric.text(dense)} ({which})" if dense is not None else ""
-    return AccuracyData(tuple(curves), metric.axis, total is not None, level, label)
+    axis = f"{metric.axis}, validation"
+    return AccuracyData(tuple(curves), axis, total is not None, level, label)
 
 
 def dense_level(report: Report) -> tuple[float | None, str]:
@@ -172,7 +171,7 @@ def speed_data(report: Report) -> SpeedData | None:
             row.median,
             row.low,
             row.high,
-            f"{significant(row.median)} ms" + (f"  ({significant(row.speedup)}×)" if place else ""),
+            milliseconds(row.median) + (f"  ({times(row.speedup)})" if place else ""),
         )
         for index, _, table in timed
         for place, row in enumerate(table.rows)
@@ -200,7 +199,7 @@ def training_data(report: Report) -> TrainingData | None:
         _complete([stage.train_loss for stage in stages]),
         _complete([stage.metrics.get("loss") for stage in stages]),
         tuple(metric.shown(stage.metrics.get(metric.name, math.nan)) for stage in stages),
-        metric.axis,
+        f"{metric.axis}, validation",
         marked[-1] if marked else None,
     )
 
