@@ -218,3 +218,15 @@ def test_removing_masks_from_a_copy_leaves_the_original() -> None:
     remove_masks(double)
     assert torch.equal(model(image()), before) and torch.equal(double(image()), before)
     assert get_masks(model).keys() == {"0.weight"} and get_masks(double) == {}
+
+
+def test_masking_one_more_tensor_of_a_deep_copy_leaves_the_others_alone() -> None:
+    first = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 3))
+    apply_masks(first, {"0.weight": torch.tensor([[True, False]] * 3)})
+    second, third = copy.deepcopy(first), copy.deepcopy(first)
+    bias = first[0].bias.detach().clone()
+    apply_channel_masks(second, {"0.bias": torch.tensor([True, False, True])})
+    apply_channel_masks(third, {"0.bias": torch.tensor([False, False, True])})
+    assert torch.equal(first[0].bias, bias)
+    assert torch.equal(second[0].bias, bias * torch.tensor([1.0, 0.0, 1.0]))
+    assert torch.equal(third[0].bias, bias * torch.tensor([0.0, 0.0, 1.0]))

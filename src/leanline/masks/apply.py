@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune
 
 from leanline.errors import ConfigError
-from leanline.masks.bake import bake_slot, bake_tensor
+from leanline.masks.bake import bake_slot, bake_tensor, own_class
 from leanline.masks.mask import Mask
 from leanline.masks.slots import Slot, find_slots, hooks, pick_slot
 
@@ -168,4 +168,5 @@ def _mask_slot(slot: Slot, mask: Tensor) -> None:
         elif attribute in hooks(module):
             _log.warning("%s: old-style weight or spectral norm baked in", slot.name)
             bake_tensor(module, attribute)
+        own_class(module)
         parametrize.register_parametrization(module, attribute, Mask(mask.clone()), unsafe=True)

@@ -15,10 +15,7 @@ from leanline.masks.slots import Slot, find_slots, hooks
 def bake_tensor(module: nn.Module, attribute: str) -> None:
     """Make one tensor of one module a plain parameter again that holds its effective value."""
     if parametrize.is_parametrized(module, attribute):
-        # A deep copy shares the class that holds the property, and removing deletes it there,
-        # which would break the original. Remove it from a class of this module's own.
-        shared = type(module)
-        module.__class__ = type(shared.__name__, shared.__bases__, dict(vars(shared)))
+        own_class(module)
         training = module.training
         module.eval()  # a spectral norm would advance its power iteration
         try:
@@ -36,6 +33,17 @@ def bake_tensor(module: nn.Module, attribute: str) -> None:
         remove_weight_norm(module, attribute)
     else:
         remove_spectral_norm(module, attribute)
+
+
+def own_class(module: nn.Module) -> None:
+    """Give a parametrised module a class that no deep copy of it shares.
+
+    PyTorch keeps a property for each parametrised tensor on the module's class, which deep copies
+    share: adding or removing a parametrisation of one of them would break the others.
+    """
+    if parametrize.is_parametrized(module):
+        shared = type(module)
+        module.__class__ = type(shared.__name__, shared.__bases__, dict(vars(shared)))
 
 
 def bake_slot(slot: Slot) -> None:
