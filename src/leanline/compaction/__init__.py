@@ -1,4 +1,4 @@
-"""Compaction: the plan, the smaller network, its file. (`leanline.compact` is the function.)"""
+"""Compaction: the plan, the smaller network, and its file; `leanline.compact` is the function."""
 
 from leanline.compaction.checkpoint import load, save
 from leanline.compaction.compact import compact

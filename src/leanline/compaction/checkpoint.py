@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch import nn
+from torch import Tensor, nn
 
 from leanline.compaction.compact import build
 from leanline.compaction.recipe import Recipe
-from leanline.errors import CheckpointError, ConfigError
+from leanline.errors import CheckpointError, ConfigError, ModelError
 from leanline.graph import trace_program
 from leanline.records.tensors import load_tensors, save_tensors
 from leanline.types import PathLike
@@ -48,27 +48,40 @@ def load(factory: Callable[[], nn.Module], path: PathLike) -> nn.Module:
 
     Raises:
         CheckpointError: the file is missing, cut or damaged, or belongs to another network.
+        ConfigError: the factory makes no module.
     """
     tensors, metadata = load_tensors(path)
     if _KEY not in metadata:
         raise CheckpointError(f"{path} holds no compact network: it has no recipe")
-    recipe = Recipe.from_json(metadata[_KEY])
+    try:
+        recipe = Recipe.from_json(metadata[_KEY])
+    except CheckpointError as problem:
+        raise CheckpointError(f"{path}: {problem}") from problem
     dense = factory()
-    program = trace_program(dense, recipe.example_inputs())
-    small = build(program, recipe.plan(program))
+    if not isinstance(dense, nn.Module):
+        raise ConfigError(f"load(factory): it made a {type(dense).__name__}, not a torch.nn.Module")
+    foreign = f"{path} belongs to another network ({recipe.architecture}, torch {recipe.torch})"
+    try:
+        program = trace_program(dense, recipe.example_inputs())
+        plan = recipe.plan(program)
+    except (ModelError, CheckpointError) as problem:
+        raise CheckpointError(f"{foreign}: {problem}") from problem
+    try:
+        small = build(dense, program, plan)
+    except Exception as problem:  # channels that do not fit together fail in many ways
+        raise CheckpointError(f"{foreign}: its channels do not fit together") from problem
     wanted = small.state_dict()
     for name in sorted({*tensors, *wanted}):
-        have = tuple(tensors[name].shape) if name in tensors else None
-        want = tuple(wanted[name].shape) if name in wanted else None
+        have = _kind(tensors.get(name))
+        want = _kind(wanted.get(name))
         if have != want:
             raise CheckpointError(
-                f"{path} belongs to another network ({recipe.architecture}): {name!r} is {have} "
-                f"in the file and {want} in the network"
+                f"{foreign}: {name!r} is {have} in the file and {want} in the network"
             )
     small.load_state_dict(tensors)
     small.meta["recipe"] = recipe
-    ignored = getattr(dense, "leanline_ignore", None)
-    if ignored is not None:
-        names = {name for name, _ in small.named_modules()}
-        small.leanline_ignore = tuple(name for name in ignored if name in names)
     return small
+
+
+def _kind(tensor: Tensor | None) -> str:
+    return "missing" if tensor is None else f"{tuple(tensor.shape)} {tensor.dtype}"

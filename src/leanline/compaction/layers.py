@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from leanline.compaction.plan import is_depthwise, is_mixing
+from leanline.graph.lower import arguments_of
 from leanline.graph.program import Operation, Program
 
 _CONVOLUTIONS: dict[tuple[int, bool], type[nn.Module]] = {
@@ -67,7 +68,7 @@ def slice_layer(
 def _blank(program: Program, operation: Operation, weight: Tensor, bias: bool) -> nn.Module:
     like: dict[str, Any] = {"bias": bias, "dtype": weight.dtype, "device": weight.device}
     if operation.kind == "linear":
-        return nn.Linear(weight.shape[1], weight.shape[0], **like)
+        return _unset(nn.Linear, weight.shape[1], weight.shape[0], **like)
     settings = operation.settings
     groups, transposed = settings["groups"], settings["transposed"]
     if is_depthwise(program, operation):
@@ -78,7 +79,13 @@ def _blank(program: Program, operation: Operation, weight: Tensor, bias: bool) -
         numbers["output_padding"] = settings["output_padding"]
     kind = _CONVOLUTIONS[weight.ndim - 2, transposed]
     ins, outs = (first, second) if transposed else (second, first)
-    return kind(ins, outs, tuple(weight.shape[2:]), groups=groups, **numbers, **like)
+    return _unset(kind, ins, outs, tuple(weight.shape[2:]), groups=groups, **numbers, **like)
+
+
+def _unset(kind: type[nn.Module], *arguments: Any, **settings: Any) -> nn.Module:
+    """Make a layer without drawing initial values: the global random state is left alone."""
+    layer: nn.Module = nn.utils.skip_init(kind, *arguments, **settings)  # type: ignore[no-untyped-call]
+    return layer
 
 
 def _batch_norm(operation: Operation, numbers: dict[str, Tensor], kept: Tensor) -> nn.Module:
@@ -86,6 +93,7 @@ def _batch_norm(operation: Operation, numbers: dict[str, Tensor], kept: Tensor) 
     layer = _BATCH_NORMS[len(operation.shape)](
         len(kept),
         eps=operation.settings["eps"],
+        momentum=_momentum(operation),
         affine="weight" in numbers,
         dtype=mean.dtype,
         device=mean.device,
@@ -94,3 +102,9 @@ def _batch_norm(operation: Operation, numbers: dict[str, Tensor], kept: Tensor) 
     if "weight" in values and "bias" not in values:
         values["bias"] = torch.zeros_like(values["weight"])
     return _fill(layer, values)
+
+
+def _momentum(operation: Operation) -> float | None:
+    """Of the running statistics; a cumulative average (None) is traced as 0."""
+    assert operation.node is not None
+    return float(arguments_of(operation.node).get("momentum", 0.1)) or None

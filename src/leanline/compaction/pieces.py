@@ -17,12 +17,13 @@ Channels = Sequence[Reference | None]
 """A node and a channel of it, or None for a channel that is zero."""
 
 
-def zeros_like_channels(images: Tensor, count: int, size: Sequence[int]) -> Tensor:
-    """Zeros of shape batch x count x size, with the batch, type and device of ``images``."""
-    return images.new_zeros(images.shape[0], count, *size)
+def zero_value(images: Tensor, shape: Sequence[int], batched: bool, dtype: torch.dtype) -> Tensor:
+    """Zeros of a shape, on the device of ``images`` and, if ``batched``, with its batch."""
+    batch = images.shape[0] if batched else shape[0]
+    return images.new_zeros((batch, *shape[1:]) if shape else (), dtype=dtype)
 
 
-def pad_zeros(images: Tensor, count: int) -> Tensor:
+def zero_channels(images: Tensor, count: int) -> Tensor:
     """Zeros shaped as ``count`` channels of ``images`` (batch x channels x ...)."""
     return images.new_zeros(images.shape[0], count, *images.shape[2:])
 
@@ -34,44 +35,41 @@ class Weaver:
         graph: the graph that nodes are added to.
         root: the module that holds index buffers.
         widths: number of channels of each node.
+        device: where index buffers are put.
     """
 
-    def __init__(self, graph: fx.Graph, root: nn.Module, widths: dict[fx.Node, int]) -> None:
+    def __init__(
+        self,
+        graph: fx.Graph,
+        root: nn.Module,
+        widths: dict[fx.Node, int],
+        device: torch.device | None,
+    ) -> None:
         self._graph = graph
         self._root = root
         self._widths = widths
-        self._made: dict[tuple[Reference | None, ...], fx.Node] = {}
+        self._device = device
+        self._made: dict[tuple[fx.Node, tuple[Reference | None, ...]], fx.Node] = {}
 
-    def weave(self, channels: Channels, source: fx.Node, size: Sequence[int]) -> fx.Node:
+    def weave(self, channels: Channels, like: fx.Node) -> fx.Node:
         """Return a node whose channels are ``channels``, in order.
 
         Args:
             channels: references; None gives zeros.
-            source: a node that has the batch, for a value that is zero as a whole.
-            size: spatial size of that value.
+            like: a node of the same batch and size.
         """
-        key = tuple(channels)
+        key = like, tuple(channels)
         if key not in self._made:
-            self._made[key] = self._weave(key, source, size)
-            self._widths[self._made[key]] = len(key)
+            self._made[key] = self._join(channels, like)
+            self._widths[self._made[key]] = len(channels)
         return self._made[key]
 
-    def _weave(
-        self, channels: tuple[Reference | None, ...], source: fx.Node, size: Sequence[int]
-    ) -> fx.Node:
-        like = next((channel[0] for channel in channels if channel is not None), None)
-        if like is None:
-            return self._graph.call_function(
-                zeros_like_channels, (source, len(channels), tuple(size))
-            )
-        return self._join(channels, like)
-
-    def _join(self, channels: tuple[Reference | None, ...], like: fx.Node) -> fx.Node:
+    def _join(self, channels: Channels, like: fx.Node) -> fx.Node:
         parts = []
         for node, group in itertools.groupby(channels, key=lambda c: None if c is None else c[0]):
             members = list(group)
             if node is None:
-                parts.append(self._graph.call_function(pad_zeros, (like, len(members))))
+                parts.append(self._graph.call_function(zero_channels, (like, len(members))))
             else:
                 parts.append(self._take(node, [c[1] for c in members if c is not None]))
         if len(parts) == 1:
@@ -83,6 +81,15 @@ class Weaver:
             return node
         if run == list(range(run[0], run[0] + len(run))):
             return self._graph.call_function(torch.narrow, (node, 1, run[0], len(run)))
-        name = f"channels_{sum(1 for _ in self._root.buffers(recurse=False))}"
-        self._root.register_buffer(name, torch.tensor(run), persistent=False)
+        name = free_name(self._root, "channels")
+        self._root.register_buffer(name, torch.tensor(run, device=self._device))
         return self._graph.call_function(torch.index_select, (node, 1, self._graph.get_attr(name)))
+
+
+def free_name(root: nn.Module, wanted: str) -> str:
+    """``wanted``, with a number behind it where the module has such an attribute already."""
+    name, count = wanted, 1
+    while hasattr(root, name):
+        count += 1
+        name = f"{wanted}_{count}"
+    return name

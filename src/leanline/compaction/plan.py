@@ -91,14 +91,53 @@ def plan_compaction(program: Program) -> CompactPlan:
             operation.inputs, _wanted(program, operation, live, needed), strict=True
         ):
             needed[source] |= wanted
-    live_sets = tuple(a & b for a, b in zip(needed, filled, strict=True))
+    live_sets = [a & b for a, b in zip(needed, filled, strict=True)]
+    _carry_sizes(program, live_sets)
     for index, operation in enumerate(program.operations):
         if operation.kind in ("convolution", "linear"):
-            (wanted,) = _wanted(program, operation, live_sets[index], needed)
-            reads[index] = wanted & live_sets[operation.inputs[0]]
-            if live_sets[index].any() and not reads[index].any():
-                reads[index][0] = True  # constants are left: PyTorch wants one column, of zeros
-    return CompactPlan(live_sets, reads)
+            reads[index] = _reads(program, operation, live_sets)
+    return CompactPlan(tuple(live_sets), reads)
+
+
+def _carry_sizes(program: Program, live: list[Channels]) -> None:
+    """Give every value that is read at least one channel, if only one of zeros.
+
+    A layer whose input is dead, or an output that is, still has a batch and a size. They come from
+    the chain of operations, down to the network's input, so that they are right at any size.
+    """
+    for index in reversed(range(len(live))):
+        operation = program.operations[index]
+        inputs = operation.inputs
+        if operation.kind == "concat":
+            ends = np.cumsum([live[i].size for i in inputs])
+            for source, part in zip(inputs, np.split(live[index], ends[:-1]), strict=True):
+                live[source] |= part
+        elif operation.kind == "slice":
+            live[inputs[0]][_taken(operation)] |= live[index]
+        elif operation.kind == "add":
+            if not any(live[i].any() for i in inputs):
+                live[inputs[0]] |= live[index]
+        elif live[index].any() or operation.kind == "output":
+            for source in inputs:
+                if live[source].size and not live[source].any():
+                    same = live[source].size == live[index].size
+                    live[source][int(live[index].argmax()) if same else 0] = True
+    for index, operation in enumerate(program.operations):
+        if operation.kind == "zeros":
+            live[index][:] = False
+
+
+def _reads(program: Program, operation: Operation, live: list[Channels]) -> Channels:
+    """Which input channels a layer's smaller copy takes."""
+    source, own = live[operation.inputs[0]], live[operation.index]
+    if keeps_all(program, operation):
+        return np.ones_like(source)
+    if not is_mixing(operation):
+        return own.copy()  # a channel each
+    reads: Channels = filter_matrix(program, operation)[own].any(0) & source
+    if own.any() and not reads.any():
+        reads[int(source.argmax())] = True  # PyTorch wants one column; it is one of zeros
+    return reads
 
 
 def _filled(program: Program, operation: Operation, inputs: list[Channels]) -> Channels:
@@ -111,16 +150,15 @@ def _filled(program: Program, operation: Operation, inputs: list[Channels]) -> C
     if kind in ("convolution", "linear"):
         matrix = filter_matrix(program, operation)
         if is_mixing(operation):
-            result = matrix[:, inputs[0]].any(1)
+            fed = np.any(matrix[:, inputs[0]], axis=1)
         else:
-            result = matrix[:, 0] & inputs[0]
-        return result | _nonzero(program, operation, "bias", channels)
+            fed = np.logical_and(matrix[:, 0], inputs[0])
+        return _either(fed, _nonzero(program, operation, "bias", channels))
     if kind == "batch_norm":
-        return inputs[0] & _nonzero(program, operation, "weight", channels, True) | _shift(
-            program, operation
-        )
+        scaled = inputs[0] & _nonzero(program, operation, "weight", channels, True)
+        return _either(scaled, _shift(program, operation))
     if kind == "add":
-        return inputs[0] | inputs[1]
+        return _either(inputs[0], inputs[1])
     if kind == "concat":
         return np.concatenate(inputs)
     if kind == "slice":
@@ -146,6 +184,11 @@ def _wanted(
         wanted[_taken(operation)] = live
         return [wanted]
     return [live for _ in operation.inputs]
+
+
+def _either(first: Channels, second: Channels) -> Channels:
+    union: Channels = first | second
+    return union
 
 
 def _taken(operation: Operation) -> slice:

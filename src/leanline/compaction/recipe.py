@@ -22,8 +22,20 @@ from leanline.graph.program import Program
 from leanline.version import __version__
 
 FORMAT = 1
-_LARGEST_INPUT = 2**28  # elements; the example is only traced
-_DTYPES = {str(t).removeprefix("torch."): t for t in (torch.float32, torch.float64)}
+_LARGEST_INPUT = 2**28  # elements of all example inputs together; they are only traced
+_DTYPES = {
+    str(dtype).removeprefix("torch."): dtype
+    for dtype in (
+        torch.float32,
+        torch.float64,
+        torch.float16,
+        torch.bfloat16,
+        torch.uint8,
+        torch.int32,
+        torch.int64,
+        torch.bool,
+    )
+}
 
 Kept = Mapping[str, tuple[int, ...]]
 
@@ -76,10 +88,7 @@ class Recipe:
         known = {operation.name for operation in program.operations}
         foreign = sorted({*self.live, *self.reads} - known)
         if foreign:
-            raise CheckpointError(
-                f"the file belongs to another network ({self.architecture}): "
-                f"the given one has no operation {foreign[0]!r}"
-            )
+            raise CheckpointError(f"the given network has no operation {foreign[0]!r}")
         live = tuple(
             self._chosen(self.live, operation.name, operation.channels)
             for operation in program.operations
@@ -99,8 +108,7 @@ class Recipe:
         indices = kept[name]
         if list(indices) != sorted(set(indices)) or not all(0 <= i < channels for i in indices):
             raise CheckpointError(
-                f"the file belongs to another network ({self.architecture}): its channels of "
-                f"{name!r} are not increasing numbers below {channels}"
+                f"the channels of {name!r} are not increasing numbers below {channels}"
             )
         return np.isin(np.arange(channels), indices)
 
@@ -109,6 +117,7 @@ class Recipe:
         return tuple(torch.zeros(shape, dtype=_DTYPES[kind]) for shape, kind in self.inputs)
 
     def to_json(self) -> str:
+        """Write as JSON."""
         return json.dumps(asdict(self), separators=(",", ":"))
 
     @staticmethod
@@ -126,16 +135,19 @@ class Recipe:
                     f"the file has format {version!r}, made by leanline {data.get('leanline')}; "
                     f"this version reads up to {FORMAT}: upgrade leanline"
                 )
+            inputs = tuple((_shape(shape), _kind(kind)) for shape, kind in data["inputs"])
+            if not inputs or sum(math.prod(shape) for shape, _ in inputs) > _LARGEST_INPUT:
+                raise ValueError("the sizes of its example inputs")
             return Recipe(
                 architecture=str(data["architecture"]),
-                inputs=tuple((_shape(shape), _kind(kind)) for shape, kind in data["inputs"]),
+                inputs=inputs,
                 live={str(k): _indices(v) for k, v in data["live"].items()},
                 reads={str(k): _indices(v) for k, v in data["reads"].items()},
                 leanline=str(data["leanline"]),
                 torch=str(data["torch"]),
                 format=version,
             )
-        except (ValueError, KeyError, TypeError, AttributeError) as problem:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
             raise CheckpointError(f"the file's recipe is damaged: {problem!r}") from problem
 
 

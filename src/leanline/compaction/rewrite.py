@@ -1,4 +1,4 @@
-"""From a plan to the compact network: a new graph over smaller layers. The user's model is not used.
+"""From a plan to the compact network: a new graph over smaller layers; the model is not used.
 
 Operations that a plan shrinks become layers on fewer channels; operations that are not understood
 run as traced, on all their channels, with zeros where a channel is dead.
@@ -7,29 +7,43 @@ run as traced, on all their channels, with zeros where a channel is dead.
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
-from torch import fx, nn
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional
 
 from leanline.compaction.layers import slice_layer
-from leanline.compaction.pieces import Reference, Weaver
+from leanline.compaction.pieces import Reference, Weaver, free_name, zero_value
 from leanline.compaction.plan import CompactPlan, keeps_all
+from leanline.graph.lower import base_name
 from leanline.graph.program import Operation, Program
 
 Refs = list[Reference | None]
 
 
 class Rewriter:
-    """Emits the operations of a program one by one; one method a family of kinds."""
+    """Emits the operations of a program one by one; one method a family of kinds.
 
-    def __init__(self, program: Program, plan: CompactPlan) -> None:
+    Args:
+        program: the traced network.
+        plan: what stays of it.
+        trained: names of its tensors that are parameters; others stay buffers.
+    """
+
+    def __init__(self, program: Program, plan: CompactPlan, trained: Collection[str]) -> None:
         self.program = program
         self.plan = plan
+        self.trained = trained
         self.root = nn.Module()
         self.graph = fx.Graph()
         self.widths: dict[fx.Node, int] = {}
-        self.weaver = Weaver(self.graph, self.root, self.widths)
+        device = next((t.device for t in program.tensors.values()), None)
+        self.weaver = Weaver(self.graph, self.root, self.widths, device)
+        self.layers: dict[tuple[object, ...], str] = {}
+        self.constants: dict[tuple[object, ...], str] = {}
         self.values: dict[int, Refs] = {}
         self.inputs: list[fx.Node] = []
 
@@ -63,7 +77,7 @@ class Rewriter:
             taken = slice(*(operation.settings[key] for key in ("start", "stop", "step")))
             self.values[operation.index] = self.values[operation.inputs[0]][taken]
         elif kind == "identity":
-            self.values[operation.index] = self.values[operation.inputs[0]]
+            self._identity(operation)
         elif kind == "add":
             self._add(operation)
         else:
@@ -79,27 +93,59 @@ class Rewriter:
 
     def _read(self, index: int, chosen: np.ndarray) -> fx.Node:
         """A node that holds the chosen channels of an operation's result."""
-        refs = [self.values[index][c] for c in np.flatnonzero(chosen)]
-        return self.weaver.weave(refs, self.inputs[0], self.program.operations[index].size)
+        values = self.values[index]
+        like = next((reference[0] for reference in values if reference is not None), None)
+        if like is None:
+            return self._zeros(index, int(chosen.sum()))
+        return self.weaver.weave([values[c] for c in np.flatnonzero(chosen)], like)
+
+    def _zeros(self, index: int, channels: int) -> fx.Node:
+        """Zeros in place of a value that is zero and depends on nothing."""
+        shape = list(self.program.operations[index].shape)
+        if len(shape) >= 2:
+            shape[1] = channels
+        first = self.program.operations[0].shape
+        batched = len(shape) >= 2 and shape[:1] == list(first[:1])
+        dtype = _dtype(self.program.operations[index])
+        node = self.graph.call_function(zero_value, (self.inputs[0], tuple(shape), batched, dtype))
+        self.widths[node] = channels
+        return node
 
     def _full(self, index: int) -> fx.Node:
         operation = self.program.operations[index]
-        if len(operation.shape) < 2:
-            reference = self.values[index][0]
-            assert reference is not None
+        reference = self.values[index][0] if self.values[index] else None
+        if len(operation.shape) < 2 and reference is not None:
             return reference[0]
         return self._read(index, np.ones(operation.channels, bool))
+
+    def _identity(self, operation: Operation) -> None:
+        source = self.program.operations[operation.inputs[0]]
+        if _dtype(source) == _dtype(operation):
+            self.values[operation.index] = self.values[source.index]
+            return
+        live = self.plan.live[operation.index]
+        node = self.graph.call_method("to", (self._read(source.index, live), _dtype(operation)))
+        self._hold(operation, node, live)
 
     def _layer(self, operation: Operation) -> None:
         live = self.plan.live[operation.index]
         reads = self.plan.reads.get(operation.index, live)
         if keeps_all(self.program, operation):
             reads = np.ones_like(reads)
-        name = self._name(operation)
-        layer = slice_layer(self.program, operation, live, reads)
-        _add_submodule(self.root, name, layer)
+        name = self._shared_layer(operation, live, reads)
         node = self.graph.call_module(name, (self._read(operation.inputs[0], reads),))
         self._hold(operation, node, live)
+
+    def _shared_layer(self, operation: Operation, live: np.ndarray, reads: np.ndarray) -> str:
+        """The path of the layer: the same one again where the same slices are used again."""
+        settings = repr(sorted(operation.settings.items()))
+        names = tuple(sorted(operation.parameters.items()))
+        key = operation.kind, names, settings, live.tobytes(), reads.tobytes()
+        if key not in self.layers:
+            self.layers[key] = self._name(operation)
+            layer = slice_layer(self.program, operation, live, reads)
+            _add_submodule(self.root, self.layers[key], layer)
+        return self.layers[key]
 
     def _name(self, operation: Operation) -> str:
         """The path of the parameter's module, with a suffix where it is used again."""
@@ -114,26 +160,37 @@ class Rewriter:
 
     def _add(self, operation: Operation) -> None:
         live = self.plan.live[operation.index]
-        left, right = (self._read(i, live) for i in operation.inputs)
-        alpha = operation.settings["alpha"]
-        if alpha == 1.0:
-            node = self.graph.call_function(operator.add, (left, right))
-        else:
-            scaled = self.graph.call_function(operator.mul, (right, alpha))
-            node = self.graph.call_function(operator.add, (left, scaled))
+        alpha, chosen = operation.settings["alpha"], np.flatnonzero(live)
+        zero = [all(self.values[i][c] is None for c in chosen) for i in operation.inputs]
+        terms = []
+        for index, factor, absent in zip(operation.inputs, (1.0, alpha), zero, strict=True):
+            if absent and not all(zero):
+                continue
+            term = self._read(index, live)
+            if factor != 1.0:
+                term = self.graph.call_function(operator.mul, (term, factor))
+            terms.append(term)
+        node = self.graph.call_function(operator.add, tuple(terms)) if terms[1:] else terms[0]
         self._hold(operation, node, live)
 
     def _channelwise(self, operation: Operation) -> None:
         """Repeat the traced call on the live channels."""
         live = self.plan.live[operation.index]
         assert operation.node is not None
-        arguments = list(operation.node.args)
-        arguments[0] = self._read(operation.inputs[0], live)
+        assert callable(operation.node.target)
+        source = self._read(operation.inputs[0], live)
+        if operation.kind == "pad" and operation.name != operation.node.name:
+            # a part of another call: the uneven padding of a convolution
+            padding, mode = operation.settings["padding"], operation.settings["mode"]
+            node = self.graph.call_function(functional.pad, (source, padding, mode))
+            self._hold(operation, node, live)
+            return
+        arguments = [source, *operation.node.args[1:]]
         if "slope" in operation.parameters:
             slope = self.program.tensors[operation.parameters["slope"]]
             if slope.numel() > 1:
-                slope = slope[np.flatnonzero(live)]
-            arguments[1] = self._constant(operation.parameters["slope"], slope)
+                slope = slope[torch.from_numpy(np.flatnonzero(live)).to(slope.device)]
+            arguments[1] = self._constant(operation.parameters["slope"], slope, live.tobytes())
         node = self.graph.call_function(
             operation.node.target, tuple(arguments), dict(operation.node.kwargs)
         )
@@ -144,6 +201,7 @@ class Rewriter:
     def _rerun(self, operation: Operation) -> None:
         """Repeat a traced call that is not understood, on full channels."""
         assert operation.node is not None
+        assert callable(operation.node.target)
         names = operation.parameters
 
         def resolve(node: fx.Node) -> fx.Node:
@@ -153,18 +211,52 @@ class Rewriter:
             assert isinstance(place, int)
             return self._full(place)
 
-        arguments = fx.map_arg(operation.node.args, resolve)
+        target, given = self._call(operation)
+        arguments = fx.map_arg(given, resolve)
         named = fx.map_arg(operation.node.kwargs, resolve)
-        node = self.graph.call_function(operation.node.target, arguments, named)
+        node = self.graph.call_function(target, arguments, named)
         self._hold(operation, node, np.ones(operation.channels, bool))
 
-    def _constant(self, name: str, value: Any) -> fx.Node:
-        path = name.replace(".", "_")
-        if not hasattr(self.root, path):
-            self.root.register_parameter(
-                path, nn.Parameter(value.clone(), value.is_floating_point())
-            )
-        return self.graph.get_attr(path)
+    def _call(self, operation: Operation) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """What is called, with which arguments.
+
+        Views become reshapes, for a value may lie in memory otherwise than in the model. One that
+        keeps the first axis keeps it at any batch.
+        """
+        node = operation.node
+        assert node is not None
+        assert callable(node.target)
+        name, arguments = base_name(node), node.args
+        if name not in _RESHAPES or not operation.inputs:
+            return node.target, arguments
+        target = node.target if name == "expand" else torch.reshape
+        source = self.program.operations[operation.inputs[0]].shape
+        size = arguments[1]
+        assert isinstance(size, list | tuple)
+        if size and source and operation.shape[:1] == source[:1]:
+            size = [-1, *(size[1:] if name == "expand" else operation.shape[1:])]
+        return target, (arguments[0], size, *arguments[2:])
+
+    def _constant(self, name: str, value: Tensor, part: bytes = b"") -> fx.Node:
+        """A tensor of the model, or a part of one, as an attribute of the new one."""
+        key = name, part
+        if key not in self.constants:
+            path = self.constants[key] = free_name(self.root, name.replace(".", "_"))
+            if name in self.trained:
+                self.root.register_parameter(path, nn.Parameter(value.clone()))
+            else:
+                self.root.register_buffer(path, value.clone())
+        return self.graph.get_attr(self.constants[key])
+
+
+_RESHAPES = frozenset({"view", "reshape", "_unsafe_view", "expand"})
+
+
+def _dtype(operation: Operation) -> torch.dtype:
+    value = None if operation.node is None else operation.node.meta.get("val")
+    if isinstance(value, list | tuple):
+        value = value[0]
+    return value.dtype if isinstance(value, Tensor) else torch.float32
 
 
 def _add_submodule(root: nn.Module, path: str, layer: nn.Module) -> None:
