@@ -2,9 +2,9 @@
 
 Called by test_kill.py in a process of its own, since it forks: `kill_at_random.py OUT KILLS
 COMMAND ARGUMENTS...`. First runs the command into OUT/straight, unkilled, to know how long it
-takes; then into OUT/killed-0, in a child that gets SIGKILL after a random part of that time, and
-again, going on from there, until it ends; then the same into OUT/killed-1 and so on, until KILLS
-kills have struck. Prints the number of those folders.
+takes; then into OUT/killed-0, in a child that gets SIGKILL at a random moment of the stages, again
+at a random moment of the whole, going on from there, and then unkilled; the same into OUT/killed-1
+and so on, until KILLS kills have struck. Prints the number of those folders.
 """
 
 import os
@@ -43,26 +43,31 @@ def killed_after(delay: float, arguments: list[str]) -> bool:
     return os.WIFSIGNALED(status)
 
 
+def count_rows(folder: Path) -> int:
+    """Stages that a run has committed."""
+    rows = folder / "stages.jsonl"
+    return len(rows.read_text().splitlines()) if rows.exists() else 0
+
+
 def main(out: Path, kills: int, arguments: list[str]) -> None:
     """Kill, go on, and let the last run end; test_kill.py compares the folders."""
     torch.set_num_threads(1)  # a process with threads cannot be forked
     assert command([*arguments, "--out", str(out / "warm")]) == 0  # compiles the kernels
-    begin = time.monotonic()
+    begin, began = time.monotonic(), time.time()
     assert command([*arguments, "--out", str(out / "straight")]) == 0
     seconds = time.monotonic() - begin
+    last_row = (out / "straight" / "stages.jsonl").stat().st_mtime - began
     rng = random.Random(0)
     struck = folders = 0
     while struck < kills:
         killed = [*arguments, "--out", str(out / f"killed-{folders}")]
-        if killed_after(rng.uniform(0, seconds), killed):
-            struck += 1
-            done = out / f"killed-{folders}" / "stages.jsonl"
-            rows = len(done.read_text().splitlines()) if done.exists() else 0
-            print(f"kill {struck} of run {folders}, after {rows} rows", file=sys.stderr)
-        else:  # it had ended: on to the next
-            folders += 1
-    assert command(killed) == 0
-    sys.stdout.write(f"{folders + 1}\n")
+        for until in (last_row, seconds):  # the stages may be a small part of the time
+            struck += killed_after(rng.uniform(0, until), killed)
+            rows = count_rows(out / f"killed-{folders}")
+            print(f"{struck} kills, run {folders} has {rows} rows", file=sys.stderr)
+        assert command(killed) == 0
+        folders += 1
+    sys.stdout.write(f"{folders}\n")
 
 
 if __name__ == "__main__":

@@ -187,6 +187,8 @@ def test_a_folder_that_belongs_to_another_run(leanline, dense, lean, pictures, t
     (tmp_path / "photos" / "a.jpg").touch()
     refused(leanline("prune", dense, "-o", tmp_path / "photos"), 1, "holds no run (it has a.jpg)")
     refused(leanline("prune", dense, "-o", tmp_path / "photos" / "a.jpg"), 1, "is a file")
+    inside = tmp_path / "photos" / "a.jpg" / "run"
+    refused(leanline("prune", dense, "-o", inside), 1, "a.jpg", "Not a directory")
     assert [file.name for file in (tmp_path / "photos").iterdir()] == ["a.jpg"]
 
 

@@ -1,6 +1,7 @@
 """The way of a user through the commands, on a folder of their own."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 
 from leanline.compaction import load
 from leanline.data import CircleSquare
+from leanline.experiments import demo
 from leanline.models import MSD
 from leanline.pruning.prune import load_stage
 from leanline.records.run import RunFolder
@@ -164,3 +166,34 @@ def test_weights_from_files(leanline, pictures, tmp_path):
     load_stage(RunFolder.read(out), pruned)
     assert torch.equal(pruned.convs[2].weight, model.convs[2].weight)
     assert json.loads((out / "config.json").read_text())["config"]["source"]["file"] == "net.pth"
+
+
+def test_an_unfinished_run_is_used_with_a_warning(leanline, lean, tmp_path):
+    copy = shutil.copytree(lean, tmp_path / "lean")
+    header = json.loads((copy / "config.json").read_text())
+    header["config"]["schedule"]["steps"] = 5
+    (copy / "config.json").write_text(json.dumps(header))
+    outcome = leanline("compact", copy, "-o", tmp_path / "n.safetensors")
+    assert outcome.code == 0
+    assert "not finished (2 of 5 steps)" in " ".join(outcome.stderr.split())
+
+
+def test_the_demonstration_is_given_its_settings(leanline, lean, tmp_path, monkeypatch):
+    calls = []
+
+    def run_demo(config, out, resume, command):
+        calls.append((config, out, resume))
+        with RunFolder.open(out, {"command": "demo"}):
+            shutil.copytree(lean, out / "lean")
+
+    monkeypatch.setattr(demo, "run_demo", run_demo)
+    out = tmp_path / "demo"
+    settings = ("--keep", 0.2, "--steps", 3, "--iterations", 7, "--seed", 2, "--threads", 1)
+    outcome = leanline("demo", "--out", out, *settings, "--no-resume", "--json")
+    assert outcome.code == 0, outcome.stderr
+    config = demo.DemoConfig(keep=0.2, steps=3, iterations=7, seed=2, threads=1)
+    assert calls == [(config, out, False)]
+    assert Path(outcome.json["report"]).is_file()
+    hint = leanline("compact", out, "-o", tmp_path / "n.safetensors")
+    assert "it holds the runs lean" in " ".join(hint.stderr.split())
+    assert leanline("demo", "--out", tmp_path / "x", "--keep", 0).code == 2

@@ -27,7 +27,7 @@ def content(folder):
 
 @pytest.mark.parametrize("name", ["train", "prune"])
 def test_killed_at_random_moments(name, dense, pictures, tmp_path):
-    arguments = train_arguments(pictures)
+    arguments = [*train_arguments(pictures), "--iterations", 30]
     if name == "prune":
         arguments = ["prune", dense, "--keep", 0.3, "--steps", 4, "--iterations", 4]
     script = Path(__file__).with_name("kill_at_random.py")

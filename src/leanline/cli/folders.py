@@ -1,6 +1,7 @@
 """Run folders that a command starts from: what they say, and the networks that they hold."""
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from leanline.models.pretrained import NAMES
 from leanline.pruning.prune import load_stage
 from leanline.records.run import CONFIG, RunFolder
 from leanline.training import load_best
+
+log = logging.getLogger(__name__)
 
 _INSTEAD = {
     "prune": "leanline prune",
@@ -106,6 +109,7 @@ def pruned_of(run: RunFolder, confirmed: str | None) -> tuple[nn.Module, nn.Modu
     choice = network_of(run, confirmed)
     dense, pruned = choice.make(), choice.make()
     load_stage(run, pruned)
+    _warn_unfinished(run, run.stages[-1]["stage"], ("schedule", "steps"))
     return dense.eval(), pruned.eval()
 
 
@@ -114,6 +118,7 @@ def trained_of(run: RunFolder, confirmed: str | None) -> tuple[NetworkChoice, nn
     choice = network_of(run, confirmed)
     network = choice.make()
     load_best(run, network)
+    _warn_unfinished(run, run.stages[-1]["step"], ("training", "iterations"))
     return choice, network
 
 
@@ -121,6 +126,19 @@ def best_checksum(run: RunFolder) -> str:
     """The checksum of a training run's best weights, of the file that `load_best` reads."""
     best = [row for row in run.stages if row.get("best")][-1]
     return str(best[f"sha256.best-{best['step']}"])
+
+
+def _warn_unfinished(run: RunFolder, done: object, length: tuple[str, str]) -> None:
+    part, name = length
+    wanted = dict(run.config.get(part) or {}).get(name)
+    if wanted is not None and done != wanted:
+        log.warning(
+            "%s is not finished (%s of %s %s): what it holds so far is taken",
+            run.path,
+            done,
+            wanted,
+            name,
+        )
 
 
 def _timed_shape(run: RunFolder) -> Any:
