@@ -118,17 +118,17 @@ def psnr(picture: Grey, truth: Grey, data_range: float) -> float:
     return 10 * math.log10(data_range**2 / error) if data_range > 0 else math.nan
 
 
-def shrink(picture: Grey, factor: int) -> Grey:
+def shrink(picture: Grey, factor: int) -> Float[np.ndarray, "channels small_height small_width"]:
     """Show a picture smaller: the mean over squares of pixels."""
     if factor == 1:
         return picture
     height, width = (size // factor for size in picture.shape[1:])
     cut = picture[:, : height * factor, : width * factor]
-    means: Grey = cut.reshape(len(picture), height, factor, width, factor).mean((2, 4))
+    means: np.ndarray = cut.reshape(len(picture), height, factor, width, factor).mean((2, 4))
     return means
 
 
-def thin(labels: Labels, factor: int) -> Labels:
+def thin(labels: Labels, factor: int) -> Int[np.ndarray, "small_height small_width"]:
     """Show class ids smaller: one pixel of each square of pixels."""
     height, width = (size // factor * factor for size in labels.shape)
     return labels[:height:factor, :width:factor]

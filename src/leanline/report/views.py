@@ -182,11 +182,13 @@ class GreyViews(Views):
         return _PSNR.text(pixels.psnr(picture, self.shown.truth[index], data_range))
 
     def _scale(self) -> float:
-        """The difference that 1 % of the pixels of all outputs exceed."""
+        """The difference that 1 % of the pixels of all outputs exceed, or the largest."""
         errors = [np.abs(output - self.shown.truth).ravel() for output in self.outputs.values()]
         found = np.concatenate(errors) if errors else np.ones(1)
         found = found[np.isfinite(found)]
-        return float(np.percentile(found, 99)) if found.any() else 1.0
+        if not found.any():
+            return 1.0
+        return float(np.percentile(found, 99)) or float(found.max())
 
 
 def show_input(image: np.ndarray, index: int, factor: int) -> Cell:
