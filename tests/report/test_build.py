@@ -118,6 +118,16 @@ def test_a_comparison_tells_of_every_rule(tmp_path):
     words = write(demo(tmp_path)).words.replace("\u00a0", " ")
     assert "LEAN kept" in words and "Magnitude kept" in words
     assert "not finished" not in words
+    assert "so that the rules can be compared" in words
+
+
+def test_runs_that_differ_otherwise_are_not_called_comparable(tmp_path):
+    with RunFolder.open(tmp_path / "x", {"command": "demo"}):
+        for name, data in (("a", "one"), ("b", "other")):
+            make_prune(tmp_path / "x" / name, about=(("data", data),))
+    words = write(tmp_path / "x").words
+    assert "so that the rules can be compared" not in words
+    assert "compare them with care" in words
 
 
 @pytest.mark.parametrize(

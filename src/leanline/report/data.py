@@ -141,6 +141,15 @@ class Report:
         return bool(self.runs) and not self.expected and all(run.finished for run in self.runs)
 
     @property
+    def comparable(self) -> bool:
+        """Whether the runs differ in nothing but the rule."""
+        others = [
+            {key: value for key, value in run.config.items() if key != "criterion"}
+            for run in self.runs
+        ]
+        return all(each == others[0] for each in others)
+
+    @property
     def metric(self) -> Metric | None:
         """The main metric of the task; None before anything was judged."""
         names = {name for run in self.runs for stage in run.stages for name in stage.metrics}
