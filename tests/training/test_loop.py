@@ -1,5 +1,6 @@
 import copy
 import math
+from dataclasses import dataclass
 
 import pytest
 import safetensors.torch
@@ -182,7 +183,7 @@ def test_resuming_after_a_prune_is_exact():
                     apply_masks(model, masks_for(model))
                 model.load_state_dict(inherited.state_dict())
                 retrain.load_state_dict(state)
-            result = retrain(model, stage)
+            result = retrain(model)
         return weights(model), result
 
     straight, result = run(None)
@@ -198,9 +199,28 @@ def test_retrain_reports_and_goes_on():
     model = small_model()
     first = retrain(model)
     assert set(first) == {"train_loss", "loss", "accuracy", "miou", "f1"}
-    retrain(model, stage=1)
+    retrain(model)
     assert int(retrain.state_dict()["step"]) == 12
     assert Retrain(Blobs(), TrainingConfig(iterations=0), evaluate_on=None)(model) == {}
+
+
+@dataclass(frozen=True)
+class Keeping:
+    keep: float
+
+
+@pytest.mark.parametrize(("growth", "steps"), [(0.0, 6), (0.5, 12), (1.0, 24)])
+def test_stages_that_keep_less_may_train_longer(growth, steps):
+    retrain = Retrain(Blobs(), CONFIG, growth=growth)
+    retrain(small_model(), Keeping(0.25))
+    assert int(retrain.state_dict()["step"]) == steps
+
+
+def test_growth_is_checked():
+    with pytest.raises(ConfigError, match="between 0 and 1"):
+        Retrain(Blobs(), CONFIG, growth=2.0)
+    with pytest.raises(ConfigError, match="constant"):
+        Retrain(Blobs(), TrainingConfig(lr_schedule="cosine"), growth=0.5)
 
 
 def test_what_is_run_may_be_something_else_with_the_same_parameters():

@@ -38,9 +38,10 @@ class DemoConfig:
     Attributes:
         keep: fraction of the filters that remains at the end.
         steps: stages of pruning.
-        iterations: retraining steps a stage.
+        iterations: retraining steps of the unpruned network; a stage that keeps a fraction k of
+            the filters takes `iterations` / sqrt(k) steps.
         batch_size: pictures a step.
-        lr: step size of Adam at the start of a stage.
+        lr: step size of Adam.
         val_pictures: pictures that each stage is judged on.
         test_pictures: pictures that the final networks are judged on.
         seed: of the pictures and of the order in which they are trained on.
@@ -48,10 +49,10 @@ class DemoConfig:
     """
 
     keep: float = 0.05
-    steps: int = 14
-    iterations: int = 120
+    steps: int = 20
+    iterations: int = 100
     batch_size: int = 4
-    lr: float = 2e-3
+    lr: float = 1e-3
     val_pictures: int = 20
     test_pictures: int = 50
     seed: int = 0
@@ -84,7 +85,7 @@ def run_demo(config: DemoConfig, out: Path, resume: bool = True, command: str = 
     before = torch.get_num_threads()
     torch.set_num_threads(config.threads)
     try:
-        about = {"command": "demo", "network": NETWORK, **asdict(config)}
+        about = {"command": "demo", "network": NETWORK, "rules": list(RULES), **asdict(config)}
         with RunFolder.open(out, about, resume=resume), bar("rules", len(RULES)) as progress:
             for name, rule in RULES.items():
                 _prune_by(name, rule, config, data, out / name, command)
@@ -107,11 +108,13 @@ def _prune_by(
         iterations=config.iterations,
         batch_size=config.batch_size,
         lr=config.lr,
-        lr_schedule="cosine",
         seed=config.seed,
     )
     retrain = Retrain(
-        data, training, forward=lambda m: runtime.trainable(m, example, config.threads)
+        data,
+        training,
+        forward=lambda m: runtime.trainable(m, example, config.threads),
+        growth=0.5,
     )
     stages = list(
         pruning.prune(

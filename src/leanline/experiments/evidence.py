@@ -45,12 +45,14 @@ class Measuring:
 
     Attributes:
         test_pictures: judge on the first so many test pictures; None takes all.
+        val_pictures: and so many validation pictures, as in the stages.
         seconds: time to spend on timing.
         threads: threads of the networks that are timed.
         batch: pictures in a timed call.
     """
 
     test_pictures: int | None = None
+    val_pictures: int | None = None
     seconds: float = 5.0
     threads: int = 1
     batch: int = 1
@@ -87,7 +89,7 @@ def collect_training(
     tensors = {"images": images, "truth": truth, "trained": _answer(model, images, dataset)}
     save_tensors(out / "evidence.safetensors", tensors)
     metrics = judge(model, dataset, pictures=measuring.test_pictures)
-    _write(out, {"trained": metrics, **about})
+    _write(out, {**_task(dataset), "trained": metrics, **about})
 
 
 def collect_pruning(
@@ -129,7 +131,9 @@ def collect_pruning(
     _write(
         out,
         {
+            **_task(dataset),
             "dense": judge(dense, dataset, pictures=measuring.test_pictures),
+            "dense_val": judge(dense, dataset, "val", measuring.val_pictures),
             "pruned": judge(pruned, dataset, pictures=measuring.test_pictures),
             "network": _sizes(pruned, example),
             "deviation": deviation(pruned, small, images),
@@ -211,6 +215,20 @@ def _sizes(model: nn.Module, example: Tensor) -> dict[str, list[int]]:
         "macs": found.macs,
     }
     return {name: [amount.before, amount.after] for name, amount in named.items()}
+
+
+def _task(dataset: ImagingDataset) -> dict[str, Any]:
+    """What the report needs to know of the data: names of classes, or the range of grey values."""
+    found: dict[str, Any] = {}
+    classes = getattr(dataset, "classes", None)
+    if isinstance(classes, list | tuple):
+        found["classes"] = [str(name) for name in classes]
+    if getattr(dataset, "ignore", None) is not None:
+        found["ignore"] = dataset.ignore  # type: ignore[attr-defined]  # looked for above
+    normalisation = getattr(dataset, "normalisation", None)
+    if dataset.task == "denoising" and normalisation is not None:
+        found["data_range"] = float(getattr(dataset, "data_range", 1.0)) / normalisation.std
+    return found
 
 
 def _pictures(dataset: ImagingDataset) -> tuple[Tensor, Tensor]:

@@ -2,22 +2,35 @@
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
 from leanline.data.dataset import ImagingDataset
+from leanline.errors import ConfigError
 from leanline.training.config import TrainingConfig
 from leanline.training.fabric import Forward, as_it_is
 from leanline.training.loop import Trainer
 from leanline.training.losses import Loss
 
 
+@runtime_checkable
+class Kept(Protocol):
+    """What retraining reads of a stage of pruning."""
+
+    @property
+    def keep(self) -> float:
+        """Fraction of the filters that remains, in (0, 1]."""
+        ...
+
+
 class Retrain:
     """What `leanline.prune` calls after each stage: trains, evaluates, and goes on next time.
 
-    Each call trains for `config.iterations` steps. Adam's moments and the place in the data order
-    go on from call to call, as in the reference implementation of LEAN; pruned filters lose their
-    moments.
+    Each call trains for `config.iterations` steps, or for more the fewer filters remain (`growth`):
+    on sparse kernels a step of a smaller network takes less time, and small networks need more of
+    them. Adam's moments and the place in the data order go on from call to call, as in the
+    reference implementation of LEAN; pruned filters lose their moments.
 
     Args:
         dataset: pictures and task.
@@ -27,6 +40,12 @@ class Retrain:
         forward: makes from the pruned model what is run in its place, such as a sparse runtime that
             shares its parameters; called once a stage.
         loss: by default that of the task.
+        growth: a stage that keeps a fraction k of the filters trains for
+            `config.iterations` * k ** -growth steps: 0 gives all stages the same number, as in
+            Algorithm 1, 1 about the same arithmetic.
+
+    Raises:
+        ConfigError: growth outside [0, 1], or with a step size that is not constant.
     """
 
     def __init__(
@@ -37,6 +56,7 @@ class Retrain:
         pictures: int | None = None,
         forward: Forward = as_it_is,
         loss: Loss | None = None,
+        growth: float = 0.0,
     ) -> None:
         self.dataset = dataset
         self.config = config or TrainingConfig()
@@ -44,6 +64,14 @@ class Retrain:
         self.pictures = pictures
         self.forward = forward
         self.loss = loss
+        if not 0 <= growth <= 1:
+            raise ConfigError(f"growth={growth}: must be between 0 and 1")
+        if growth and self.config.lr_schedule != "constant":
+            raise ConfigError(
+                f"growth={growth} with lr_schedule={self.config.lr_schedule!r}: stages of unequal "
+                "length need a constant step size"
+            )
+        self.growth = growth
         self._trainer: Trainer | None = None
         self._state: Mapping[str, Tensor] = {}
 
@@ -54,20 +82,23 @@ class Retrain:
             "training": dataclasses.asdict(self.config),
             "evaluate_on": self.evaluate_on,
             "pictures": self.pictures,
+            "growth": self.growth,
         }
 
-    def __call__(self, model: nn.Module, stage: object = None) -> dict[str, float]:
+    def __call__(self, model: nn.Module, stage: Kept | None = None) -> dict[str, float]:
         """Retrains a model in place.
 
         Args:
             model: the pruned model; as a rule the same one at every call.
-            stage: passed by `leanline.prune`; not used.
+            stage: passed by `leanline.prune`: what is kept decides how long to train.
 
         Returns:
             "train_loss", the mean over the steps, and what `Trainer.evaluate` returns.
         """
         trainer = self._bound_to(model)
-        metrics = {"train_loss": trainer.fit()} if self.config.iterations else {}
+        longer = 1.0 if stage is None else stage.keep**-self.growth
+        steps = round(self.config.iterations * longer)
+        metrics = {"train_loss": trainer.fit(steps)} if steps else {}
         if self.evaluate_on is not None:
             metrics |= trainer.evaluate(self.evaluate_on, self.pictures)
         return metrics
