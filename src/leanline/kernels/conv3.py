@@ -139,10 +139,9 @@ def _tile(
                     sums[slot] = v.keep_positive(builder, sums[slot], held)
         for row in range(ROWS):
             with builder.if_then(builder.icmp_signed(">", rows, v.int_constant(row))):
-                for part in range(VECTORS):
-                    where = builder.add(builder.add(target, offsets[row + 1]), along[part])
-                    value = sums[row * VECTORS + part]
-                    v.store_masked(builder, value, data, where, masks[part])
+                values = [sums[row * VECTORS + part] for part in range(VECTORS)]
+                at = builder.add(target, offsets[row + 1])
+                v.store_columns(builder, values, data, at, columns, masks)
         return context.get_dummy_value()
 
     return signature, generate

@@ -157,7 +157,7 @@ def backward_image(
         mirror_count: how many of the data gradient's segments to run.
         head_source: offsets of the planes that the head reads.
         head_targets: the same offsets, each once.
-        head_columns: float32, transposed head, targets x outputs, flat.
+        head_columns: float32, transposed head, targets x outputs.
         output_planes: offsets of the planes that are the output (without a head).
         first_free: index of the first extra plane of ``grads``.
         grad_taps: 9 an edge.
@@ -169,29 +169,13 @@ def backward_image(
     """
     origin, stride, pitch, height, width, border, mode = geometry
     state = flush_denormals()
+    extra = (first_free + _range(grad_out.shape[0])) * pitch
     if head_source.size:
-        outputs = _range(grad_out.shape[0])
-        extra = (first_free + outputs) * pitch
-        for k in outputs:
+        for k in range(grad_out.shape[0]):
             _load(grad_out[k], grads, extra[k], origin, stride, height, width)
             grad_head_bias[k] += plane_sum(grads, extra[k], origin, stride, height, width)
         matrix_gradients(
             planes, head_source, grads, extra, origin, stride, height, width, grad_head
-        )
-        nothing = np.zeros(head_targets.size, np.float32)
-        run_pointwise(
-            grads,
-            extra,
-            head_columns,
-            nothing,
-            origin,
-            stride,
-            head_targets,
-            grads,
-            origin,
-            stride,
-            height,
-            width,
         )
     for channel in range(output_planes.size):
         plane = output_planes[channel]
@@ -200,8 +184,29 @@ def backward_image(
         else:
             _load(grad_out[channel], grads, plane, origin, stride, height, width)
     grown = 0 if mode == ZEROS else border
+    nothing = np.zeros(1, np.float32)
+    at = segments.shape[0]
+    # Plane by plane, so that a plane's gradient is in the cache for all that is done with it.
     for row in range(mirror_count):
         plane, dilation, first, last, start, gate = mirror_segments[row]
+        here = plane * pitch
+        if row == 0 or mirror_segments[row - 1, 0] != plane:
+            for k in range(head_targets.size):
+                if head_targets[k] == here:
+                    run_pointwise(
+                        grads,
+                        extra,
+                        head_columns[k],
+                        nothing,
+                        origin,
+                        stride,
+                        head_targets[k : k + 1],
+                        grads,
+                        origin,
+                        stride,
+                        height,
+                        width,
+                    )
         run_segment(
             grads,
             mirror_source,
@@ -209,7 +214,7 @@ def backward_image(
             first,
             last,
             dilation,
-            plane * pitch,
+            here,
             start,
             nb.float32(0.0),
             gate,
@@ -221,26 +226,28 @@ def backward_image(
             -grown,
             width + grown,
         )
-        ends = row + 1 == mirror_segments.shape[0] or mirror_segments[row + 1, 0] != plane
-        if mode != ZEROS and ends:
-            fold_border(grads, plane * pitch, origin, stride, height, width, border, mode)
-    for row in range(segments.shape[0]):
-        plane, dilation, first, last, _ = segments[row]
+        if row + 1 < mirror_segments.shape[0] and mirror_segments[row + 1, 0] == plane:
+            continue
+        if mode != ZEROS:
+            fold_border(grads, here, origin, stride, height, width, border, mode)
+        if at == 0:  # a plane of the input
+            continue
+        at -= 1
+        grad_bias[at] += plane_sum(grads, here, origin, stride, height, width)
         tap_gradients(
             planes,
             grads,
             source,
-            first,
-            last,
-            dilation,
-            plane * pitch,
+            segments[at, 2],
+            segments[at, 3],
+            segments[at, 1],
+            here,
             origin,
             stride,
             height,
             width,
             grad_taps,
         )
-        grad_bias[row] += plane_sum(grads, plane * pitch, origin, stride, height, width)
     for channel in range(grad_in.shape[0]):
         _unload(grads, channel * pitch, grad_in[channel], origin, stride, height, width)
     restore_denormals(state)

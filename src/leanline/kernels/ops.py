@@ -241,7 +241,7 @@ def planes_backward(
             steps,
             run.head_source,
             targets,
-            columns.reshape(-1),
+            columns,
             run.output_planes,
             outline.planes,
             sum_taps[i],

@@ -69,9 +69,8 @@ def _make_tile(block: int) -> Any:
             masks = [v.lane_mask(builder, builder.sub(columns, step)) for step in along]
             for i in range(block):
                 at = builder.add(v.load_scalar(builder, where, outputs[i]), target_pixel)
-                for part in range(VECTORS):
-                    place = builder.add(at, along[part])
-                    v.store_masked(builder, sums[i * VECTORS + part], result, place, masks[part])
+                values = [sums[i * VECTORS + part] for part in range(VECTORS)]
+                v.store_columns(builder, values, result, at, columns, masks)
             return context.get_dummy_value()
 
         return signature, generate

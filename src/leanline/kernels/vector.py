@@ -60,13 +60,15 @@ def load_scalar(builder: IR, pointer: IR, index: IR) -> IR:
 
 
 def lane_mask(builder: IR, remaining: IR) -> IR:
-    """True in the lanes below ``remaining`` (an int64; may be negative or large)."""
-    lanes = ir.Constant(ir.VectorType(INT, LANES), list(range(LANES)))
-    undefined = ir.Constant(ir.VectorType(INT, LANES), ir.Undefined)
-    first = builder.insert_element(undefined, remaining, ir.IntType(32)(0))
-    zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-    limit = builder.shuffle_vector(first, undefined, zeros)
-    return builder.icmp_signed("<", lanes, limit)
+    """True in the lanes below ``remaining`` (an int64 within 32 bits; may be negative)."""
+    kind = ir.VectorType(ir.IntType(32), LANES)
+    lanes = ir.Constant(kind, list(range(LANES)))
+    undefined = ir.Constant(kind, ir.Undefined)
+    limit = builder.trunc(remaining, ir.IntType(32))
+    first = builder.insert_element(undefined, limit, ir.IntType(32)(0))
+    return builder.icmp_signed(
+        "<", lanes, builder.shuffle_vector(first, undefined, ir.Constant(kind, [0] * LANES))
+    )
 
 
 def store_masked(builder: IR, value: IR, pointer: IR, index: IR, mask: IR) -> None:
@@ -75,6 +77,36 @@ def store_masked(builder: IR, value: IR, pointer: IR, index: IR, mask: IR) -> No
     kind = ir.FunctionType(ir.VoidType(), [VECTOR, VECTOR.as_pointer(), ir.IntType(32), MASK])
     function = _declare(builder, f"llvm.masked.store.v{LANES}f32.p0", kind)
     builder.call(function, [value, address, ir.IntType(32)(4), mask])
+
+
+def store(builder: IR, value: IR, pointer: IR, index: IR) -> None:
+    """Store one vector at ``pointer[index]``."""
+    address = builder.bitcast(builder.gep(pointer, [index]), VECTOR.as_pointer())
+    builder.store(value, address, align=4)
+
+
+def store_columns(
+    builder: IR, values: Sequence[IR], pointer: IR, first: IR, columns: IR, masks: Sequence[IR]
+) -> None:
+    """Store vectors side by side, of which ``columns`` columns are inside the picture.
+
+    Args:
+        builder: where to.
+        values: the vectors.
+        pointer: array that is written.
+        first: index of the first column.
+        columns: int64; may be larger than what the vectors hold.
+        masks: `lane_mask` of each vector.
+    """
+    places = [builder.add(first, int_constant(part * LANES)) for part in range(len(values))]
+    inside = builder.icmp_signed(">=", columns, int_constant(len(values) * LANES))
+    with builder.if_else(inside, likely=True) as (whole, partial):
+        with whole:  # what is stored without a mask can be loaded again sooner
+            for value, place in zip(values, places, strict=True):
+                store(builder, value, pointer, place)
+        with partial:
+            for value, place, mask in zip(values, places, masks, strict=True):
+                store_masked(builder, value, pointer, place, mask)
 
 
 def multiply_add(builder: IR, a: IR, b: IR, c: IR) -> IR:
