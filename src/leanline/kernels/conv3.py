@@ -160,6 +160,7 @@ def run_segment(
     bias,
     gate,
     gates,
+    gate_plane,
     origin,
     stride,
     top,
@@ -180,7 +181,8 @@ def run_segment(
         start: `START_FROM_BIAS` or `START_FROM_PLANE`.
         bias: value to start from.
         gate: `GATE_NONE`, `GATE_SELF` or `GATE_OTHER`.
-        gates: buffer laid out as ``planes``, read for `GATE_OTHER`.
+        gates: buffer with planes of the same shape, read for `GATE_OTHER`.
+        gate_plane: offset of the plane in ``gates``.
         origin: offset of pixel (0, 0) inside a plane.
         stride: floats from one row to the next.
         top: first row.
@@ -213,7 +215,7 @@ def run_segment(
                         bias,
                         tail,
                         gates,
-                        target + pixel,
+                        gate_plane + pixel,
                         rows,
                         right - x,
                     )

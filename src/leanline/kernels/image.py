@@ -84,6 +84,7 @@ def forward_image(
             bias[row],
             gate,
             planes,
+            plane * pitch,
             origin,
             stride,
             0,
@@ -148,11 +149,11 @@ def backward_image(
     Args:
         grad_out: float32, outputs x height x width.
         planes: the activations that `forward_image` left.
-        grads: float32 buffer laid out alike, with one more plane an output; borders zero.
+        grads: float32 buffer of gradient planes, one more for each output; borders zero.
         segments: the program's segments.
         source: offset of each edge's source plane.
         mirror_segments: the data gradient's segments.
-        mirror_source: offset of each mirrored edge's source plane.
+        mirror_source: offset of each mirrored edge's source plane in ``grads``.
         mirror_taps: float32, mirrored taps of each mirrored edge, flat.
         mirror_count: how many of the data gradient's segments to run.
         head_source: offsets of the planes that the head reads.
@@ -177,20 +178,22 @@ def backward_image(
         matrix_gradients(
             planes, head_source, grads, extra, origin, stride, height, width, grad_head
         )
-    for channel in range(output_planes.size):
-        plane = output_planes[channel]
-        if (output_planes[:channel] == plane).any():
-            _add(grad_out[channel], grads, plane, origin, stride, height, width)
-        else:
-            _load(grad_out[channel], grads, plane, origin, stride, height, width)
     grown = 0 if mode == ZEROS else border
     nothing = np.zeros(1, np.float32)
     at = segments.shape[0]
     # Plane by plane, so that a plane's gradient is in the cache for all that is done with it.
     for row in range(mirror_count):
-        plane, dilation, first, last, start, gate = mirror_segments[row]
-        here = plane * pitch
+        plane, dilation, first, last, start, gate, slot = mirror_segments[row]
+        here, there = plane * pitch, slot * pitch  # among the activations, among the gradients
         if row == 0 or mirror_segments[row - 1, 0] != plane:
+            seen = False
+            for channel in range(output_planes.size):
+                if output_planes[channel] == here:
+                    if seen:
+                        _add(grad_out[channel], grads, there, origin, stride, height, width)
+                    else:
+                        _load(grad_out[channel], grads, there, origin, stride, height, width)
+                    seen = True
             for k in range(head_targets.size):
                 if head_targets[k] == here:
                     run_pointwise(
@@ -200,7 +203,7 @@ def backward_image(
                         nothing,
                         origin,
                         stride,
-                        head_targets[k : k + 1],
+                        np.full(1, there),
                         grads,
                         origin,
                         stride,
@@ -214,11 +217,12 @@ def backward_image(
             first,
             last,
             dilation,
-            here,
+            there,
             start,
             nb.float32(0.0),
             gate,
             planes,
+            here,
             origin,
             stride,
             -grown,
@@ -229,11 +233,12 @@ def backward_image(
         if row + 1 < mirror_segments.shape[0] and mirror_segments[row + 1, 0] == plane:
             continue
         if mode != ZEROS:
-            fold_border(grads, here, origin, stride, height, width, border, mode)
+            fold_border(grads, there, origin, stride, height, width, border, mode)
         if at == 0:  # a plane of the input
+            _unload(grads, there, grad_in[plane], origin, stride, height, width)
             continue
         at -= 1
-        grad_bias[at] += plane_sum(grads, here, origin, stride, height, width)
+        grad_bias[at] += plane_sum(grads, there, origin, stride, height, width)
         tap_gradients(
             planes,
             grads,
@@ -241,13 +246,11 @@ def backward_image(
             segments[at, 2],
             segments[at, 3],
             segments[at, 1],
-            here,
+            there,
             origin,
             stride,
             height,
             width,
             grad_taps,
         )
-    for channel in range(grad_in.shape[0]):
-        _unload(grads, channel * pitch, grad_in[channel], origin, stride, height, width)
     restore_denormals(state)

@@ -5,6 +5,7 @@ registered backward computes every gradient. The images of a batch go to ``threa
 results do not depend on their number, for the images' parameter gradients are summed in order.
 """
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -47,17 +48,14 @@ def _array(name: str, tensor: Tensor, size: int) -> np.ndarray:
     return tensor.detach().contiguous().numpy().reshape(-1)
 
 
-class _Run:
-    """One call: a program, a picture size, and the arrays that the kernels take."""
+class _Places:
+    """Where a program's planes lie for pictures of one size: offsets, as the kernels take them.
 
-    def __init__(self, packed: Tensor, images: Tensor) -> None:
-        self.program = program = _decode(packed)
-        if images.ndim != 4 or images.shape[1] != program.inputs or images.dtype != torch.float32:
-            raise ModelError(
-                f"got images of {images.dtype} and shape {tuple(images.shape)}: the program "
-                f"takes torch.float32 of shape (batch, {program.inputs}, height, width)"
-            )
-        height, width = int(images.shape[2]), int(images.shape[3])
+    Raises:
+        ModelError: the pictures are smaller than the reflected border.
+    """
+
+    def __init__(self, program: PlaneProgram, height: int, width: int) -> None:
         if program.padding == "reflect" and program.border >= min(height, width):
             raise ModelError(
                 f"pictures of {height} x {width} are too small: reflect padding of "
@@ -69,11 +67,37 @@ class _Run:
             [layout.origin, layout.stride, layout.pitch, height, width, program.border, mode],
             np.int64,
         )
-        self.pictures = images.detach().contiguous().numpy()
-        self.out_shape = (len(images), program.outputs, height, width)
         self.source = program.source * layout.pitch
         self.head_source = program.head * layout.pitch
         self.output_planes = program.output_planes * layout.pitch
+        self.head_targets, self.head_rows = np.unique(self.head_source, return_inverse=True)
+
+    def merge(self, columns: np.ndarray) -> np.ndarray:
+        """Rows of ``columns``, one an entry of the head, added up for each target."""
+        sums = np.zeros((self.head_targets.size, columns.shape[1]), np.float32)
+        np.add.at(sums, self.head_rows, columns)
+        return sums
+
+
+@functools.lru_cache(maxsize=64)
+def _places(program: PlaneProgram, height: int, width: int) -> _Places:
+    return _Places(program, height, width)
+
+
+class _Run:
+    """One call: a program, a picture size, and the arrays that the kernels take."""
+
+    def __init__(self, packed: Tensor, images: Tensor) -> None:
+        self.program = program = _decode(packed)
+        if images.ndim != 4 or images.shape[1] != program.inputs or images.dtype != torch.float32:
+            raise ModelError(
+                f"got images of {images.dtype} and shape {tuple(images.shape)}: the program "
+                f"takes torch.float32 of shape (batch, {program.inputs}, height, width)"
+            )
+        batch, _, height, width = images.shape
+        self.places = _places(program, height, width)
+        self.pictures = images.detach().contiguous().numpy()
+        self.out_shape = (batch, program.outputs, height, width)
 
     def give(self, taps: Tensor, bias: Tensor, head: Tensor, head_bias: Tensor) -> None:
         """Take the numbers of the program."""
@@ -83,11 +107,10 @@ class _Run:
         self.head = _array("head", head, program.outputs * program.head.size)
         self.head_bias = _array("head_bias", head_bias, program.outputs)
 
-    def buffer(self, role: str, images: int = 1, extra: int = 0) -> np.ndarray:
-        """Borrow room for the planes of some images, and ``extra`` planes more for each."""
-        planes = self.program.planes + extra
-        key = (role, images, planes, self.layout, self.program.padding)
-        return _buffers.borrow(key, images * self.layout.size(planes))
+    def buffer(self, role: str, planes: int, images: int = 1) -> np.ndarray:
+        """Borrow room for as many planes of each of some images."""
+        key = (role, images, planes, self.places.layout, self.program.padding)
+        return _buffers.borrow(key, images * self.places.layout.size(planes))
 
     def forward(self, image: int, planes: np.ndarray, out: np.ndarray) -> None:
         """Compute one image."""
@@ -95,15 +118,15 @@ class _Run:
             self.pictures[image],
             planes,
             self.program.segments,
-            self.source,
+            self.places.source,
             self.taps,
             self.bias,
-            self.head_source,
+            self.places.head_source,
             self.head,
             self.head_bias,
-            self.output_planes,
+            self.places.output_planes,
             out[image],
-            self.numbers,
+            self.places.numbers,
         )
 
 
@@ -138,7 +161,8 @@ def planes_infer(
     run.give(taps, bias, head, head_bias)
     out = images.new_empty(run.out_shape)
     results = out.numpy()
-    each(len(results), threads, lambda i: run.forward(i, run.buffer("planes"), results))
+    planes = run.program.planes
+    each(len(results), threads, lambda i: run.forward(i, run.buffer("planes", planes), results))
     return out
 
 
@@ -174,7 +198,8 @@ def planes_forward(
     run.give(taps, bias, head, head_bias)
     out = images.new_empty(run.out_shape)
     results = out.numpy()
-    activations = torch.from_numpy(run.buffer("planes", len(results))).reshape(len(results), -1)
+    held = run.buffer("planes", run.program.planes, len(results))
+    activations = torch.from_numpy(held).reshape(len(results), -1)
     planes = activations.numpy()
     each(len(results), threads, lambda i: run.forward(i, planes[i], results))
     return out, activations
@@ -216,7 +241,7 @@ def planes_backward(
     filters = _array("taps", taps, 9 * outline.source.size).reshape(-1, 9)
     mirror_taps = filters[mirror.edge, ::-1].reshape(-1)
     columns = _array("head", head, outline.outputs * outline.head.size)
-    targets, columns = _merge(run.head_source, columns.reshape(outline.outputs, -1).T)
+    columns = run.places.merge(columns.reshape(outline.outputs, -1).T)
     computed = mirror.segments[:, 0] >= outline.inputs
     steps = len(mirror.segments) if to_images else int(computed.sum())
     sum_taps = np.zeros((count, outline.source.size * 9))
@@ -226,30 +251,30 @@ def planes_backward(
     channels = outline.inputs if to_images else 0
     grad_images = images.new_empty(count, channels, *images.shape[2:])
     grad_pictures = grad_images.numpy()
-    mirror_source = mirror.source * run.layout.pitch
+    mirror_source = mirror.source * run.places.layout.pitch
 
     def work(i: int) -> None:
         backward_image(
             grads[i],
             planes[i],
-            run.buffer("gradients", extra=outline.outputs),
+            run.buffer("gradients", mirror.slots + outline.outputs),
             outline.segments,
-            run.source,
+            run.places.source,
             mirror.segments,
             mirror_source,
             mirror_taps,
             steps,
-            run.head_source,
-            targets,
+            run.places.head_source,
+            run.places.head_targets,
             columns,
-            run.output_planes,
-            outline.planes,
+            run.places.output_planes,
+            mirror.slots,
             sum_taps[i],
             sum_bias[i],
             sum_head[i],
             sum_head_bias[i],
             grad_pictures[i],
-            run.numbers,
+            run.places.numbers,
         )
 
     each(count, threads, work)
@@ -282,16 +307,6 @@ def _(
         head.new_empty(head.shape),
         head.new_empty(head.shape[0]),
     )
-
-
-def _merge(planes: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of ``columns`` that belong to the same plane, added up: each plane once."""
-    unique, place = np.unique(planes, return_inverse=True)
-    if unique.size == planes.size:
-        return planes, np.ascontiguousarray(columns)
-    sums = np.zeros((unique.size, columns.shape[1]), np.float32)
-    np.add.at(sums, place, columns)
-    return unique, sums
 
 
 def _total(sums: np.ndarray) -> Tensor:

@@ -35,9 +35,10 @@ _HEADER = 6
 class Gradients:
     """Data gradient as segments: mirrored edges that read the consumers' gradient planes."""
 
-    segments: Table  # plane, dilation, first edge, last edge, start, gate
-    source: Ids  # plane of each mirrored edge
+    segments: Table  # plane, dilation, first edge, last edge, start, gate, slot
+    source: Ids  # slot of each mirrored edge's plane
     edge: Ids  # edge of the program whose taps, mirrored, it uses
+    slots: int  # planes' gradients that are held at the same time
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,4 +171,36 @@ class PlaneProgram:
                 source += [consumer for _, consumer in group]
                 edges += [edge for edge, _ in group]
         table = np.asarray(rows, np.int64).reshape(-1, 6)
-        return Gradients(table, np.asarray(source, np.int64), np.asarray(edges, np.int64))
+        consumers = np.asarray(source, np.int64)
+        slot = _slots(table, consumers)
+        return Gradients(
+            segments=np.column_stack([table, slot[table[:, 0]]]),
+            source=slot[consumers],
+            edge=np.asarray(edges, np.int64),
+            slots=int(slot.max()) + 1,
+        )
+
+
+def _slots(rows: Table, source: Ids) -> Ids:
+    """A place for each plane's gradient, free again once the gradient has been read the last time.
+
+    Fewer planes stay in the cache; the one that became free last is taken first.
+    """
+    last = {}
+    for index, (plane, _, first, end, _, _) in enumerate(rows.tolist()):
+        for read in (plane, *source[first:end].tolist()):
+            last[read] = index
+    slot = np.zeros(max(last) + 1, np.int64)
+    free: list[int] = []
+    used = 0
+    held: set[int] = set()
+    for index, (plane, _, first, end, _, _) in enumerate(rows.tolist()):
+        if plane not in held:
+            held.add(plane)
+            if not free:
+                free.append(used)
+                used += 1
+            slot[plane] = free.pop()
+        done = {plane, *source[first:end].tolist()}
+        free += [int(slot[p]) for p in sorted(done) if last[p] == index]
+    return slot
