@@ -13,6 +13,7 @@ from typing import Any
 
 import typer
 
+from leanline.cli.interrupts import insistent_interrupts
 from leanline.errors import ConfigError, LeanlineError
 from leanline.records.configuration import plain
 
@@ -68,6 +69,7 @@ def session(
         with contextlib.ExitStack() as stack:
             if as_json:
                 stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+            stack.enter_context(insistent_interrupts())
             stack.enter_context(logs(level))
             stack.enter_context(show_progress(None if progress else True))
             stack.enter_context(_threads(threads))
