@@ -4,8 +4,9 @@ import json
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations
 
-from leanline.masks import apply_masks
+from leanline.masks import apply_masks, remove_masks
 from leanline.pruning import clean, summary
 
 
@@ -39,3 +40,21 @@ def test_counts_by_hand() -> None:
     assert summary(model, image).parameters == part.parameters
     assert json.loads(json.dumps(part.to_dict()))["filters"] == {"before": 14, "after": 3}
     assert "3 of 14" in str(part)
+
+
+def test_what_was_pruned_stays_counted_once_the_masks_are_baked() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 1))
+    image = torch.zeros(1, 1, 8, 8)
+    apply_masks(model, {"0.weight": torch.tensor([[True], [True], [False], [False]])})
+    apply_masks(model, {"2.weight": torch.tensor([[True, False, True, False], [False] * 4])})
+    clean(model, image)
+    masked = summary(model, image)
+    remove_masks(model)
+    assert summary(model, image) == masked
+    assert (masked.filters.before, masked.filters.after, masked.kept) == (12, 2, 2)
+
+
+def test_a_weight_of_two_parameters_counts_as_one() -> None:
+    model = nn.Sequential(parametrizations.weight_norm(nn.Conv2d(1, 4, 3)))
+    found = summary(model, torch.zeros(1, 1, 8, 8))
+    assert found.parameters.before == found.parameters.after == 36 + 4

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool
 from torch import Tensor, nn
 
 from leanline.graph import (
@@ -17,6 +19,7 @@ from leanline.graph import (
     resolve_ignored,
     trace_program,
 )
+from leanline.graph.present import present_filters
 from leanline.pruning.clean import unprunable
 
 
@@ -46,7 +49,7 @@ class LayerSummary:
         kind: "convolution" or "linear".
         prunable: Whether it counts among the filters that pruning is about.
         filters: Filters in all and alive.
-        kept: Filters that the masks keep, alive or not.
+        kept: Filters that are there, alive or not: by their mask, or without one if not zero.
         channels: Output channels in all and alive.
         macs: Multiply-accumulates on the example inputs.
     """
@@ -67,7 +70,7 @@ class Summary:
     Attributes:
         filters: Prunable filters h_ij: of all convolutions but those that `leanline_ignore` names
             and, in a model with masks, those without one.
-        kept: Filters that the masks keep, alive or not.
+        kept: Filters that are there, alive or not: by their mask, or without one if not zero.
         channels: Output channels of all convolutions.
         parameters: Numbers in parameters.
         macs: Multiply-accumulates of convolutions and linear layers on the example inputs.
@@ -109,12 +112,11 @@ def summary(model: nn.Module, example_inputs: Tensor | tuple[Tensor, ...]) -> Su
     """
     program = trace_program(model, example_inputs)
     fixed = unprunable(program, resolve_ignored(model))
-    live = find_live(program, untouched=fixed)
-    layers = tuple(
-        _layer(program, live, operation, fixed)
-        for operation in program.operations
-        if operation.kind in ("convolution", "linear")
-    )
+    steps = [step for step in program.operations if step.kind in ("convolution", "linear")]
+    names = {step.parameters["weight"] for step in steps}
+    present = {name: present_filters(program, name) for name in names}
+    live = find_live(program, present, fixed)
+    layers = tuple(_layer(program, live, step, fixed, present) for step in steps)
     # A weight that two operations share has its filters counted once, its work twice.
     unique = {layer.name: layer for layer in layers if layer.prunable}.values()
     return Summary(
@@ -132,11 +134,14 @@ def _sum(amounts: list[Amount]) -> Amount:
 
 
 def _layer(
-    program: Program, live: Liveness, operation: Operation, fixed: frozenset[str]
+    program: Program,
+    live: Liveness,
+    operation: Operation,
+    fixed: frozenset[str],
+    present: Mapping[str, Bool[np.ndarray, "_ _"]],
 ) -> LayerSummary:
     name = operation.parameters["weight"]
     alive = live.filters[name]
-    mask = program.kept.get(name)
     weight = program.tensors[name]
     source = program.operations[operation.inputs[0]]
     pixels = source.size if operation.settings.get("transposed", False) else operation.size
@@ -148,7 +153,7 @@ def _layer(
         operation.kind,
         operation.kind == "convolution" and name not in fixed,
         Amount(alive.size, count),
-        alive.size if mask is None else int(mask.sum()),
+        int(present[name].sum()),
         Amount(channels.size, int(channels.sum())),
         Amount(alive.size * work, count * work),
     )
