@@ -190,6 +190,11 @@ SPECIAL = {
         lambda m, x: m.b(m.a(x.flatten(2)).relu()),
         a=nn.Conv1d(2, 4, 3, padding=1), b=nn.Conv1d(4, 2, 3, padding=1),
     ),
+    "unpooling": lambda: Special(
+        lambda m, x: m.c(functional.max_unpool2d(m.b(*(p := functional.max_pool2d(
+            m.a(x), 2, return_indices=True))[:1]), p[1], 2)),
+        a=conv(2, 4), b=conv(4, 4), c=conv(4, 2),
+    ),
     "nan": lambda: Special(lambda m, x: m.a(x.sqrt()), a=conv(2, 2)),
 }  # fmt: skip
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from leanline.errors import ModelError
-from leanline.graph import Operation, Program, trace_program
+from leanline.graph import Operation, Program, find_live, trace_program
 from leanline.masks import apply_masks, get_masks
 
 
@@ -253,6 +254,7 @@ def test_shared_convolution_has_one_name() -> None:
         lambda x: F.pixel_shuffle(x, 2),
         lambda x: x.topk(1, dim=1)[0],
         lambda x: x + torch.arange(4.0).reshape(1, 4, 1, 1),
+        lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2),
     ],
 )
 def test_everything_else_is_opaque_and_named(function: Callable[[Tensor], Tensor]) -> None:
@@ -278,6 +280,24 @@ def test_bad_models_and_inputs() -> None:
         model[0].weight[0, 0] = torch.nan
     with pytest.raises(ModelError, match=r"0\.weight"):
         trace_program(model, torch.zeros(1, 2, 8, 8))
+
+
+def test_infinite_buffers_that_no_norm_is_taken_of_are_no_harm() -> None:
+    model = Lambda(lambda m, x: (m.a(x).flatten(2) + m.mask).softmax(2), a=conv(2, 3, 1))
+    model.register_buffer("mask", torch.zeros(64).index_fill(0, torch.tensor([1]), -torch.inf))
+    assert trace_program(model, torch.rand(1, 2, 8, 8)).frozen
+
+
+def test_places_of_maxima_depend_on_what_is_pooled() -> None:
+    def unpool(m: Lambda, x: Tensor) -> Tensor:
+        pooled, places = F.max_pool2d(m.a(x), 2, return_indices=True)
+        return F.max_unpool2d(m.b(pooled), places, 2)
+
+    program = trace_program(
+        Lambda(unpool, a=conv(2, 3, 1), b=conv(3, 3, 1)), torch.rand(1, 2, 8, 8)
+    )
+    masks = {"b.weight": np.zeros((3, 3), bool)}
+    assert find_live(program, masks).filters["a.weight"].all()
 
 
 def test_the_model_is_untouched() -> None:

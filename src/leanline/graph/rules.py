@@ -148,6 +148,8 @@ def _pool(to: Lowering, node: Node, given: Mapping[str, Any]) -> bool:
     shape = shape_of(node)
     if source is None or len(shape) != len(to.shape(source)) or shape[:2] != to.shape(source)[:2]:
         return False
+    if any(user.args[1:] == (1,) and user.users for user in node.users):
+        return False  # the places of the maxima are read, and they are no channels
     name = base_name(node)
     settings = dict(function=name, **plain(given))
     if settings.get("stride") == ():

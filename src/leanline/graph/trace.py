@@ -38,8 +38,8 @@ def trace_program(model: nn.Module, example_inputs: Inputs) -> Program:
         The program, with spatial sizes and batch of the example.
 
     Raises:
-        ModelError: If a parameter or buffer is not finite, if the model fails on the example, or if
-            no tracer can follow it.
+        ModelError: If a weight or another number that channels are ranked by is not finite, if the
+            model fails on the example, or if no tracer can follow it.
     """
     inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
     if not all(isinstance(item, Tensor) for item in inputs):
@@ -47,7 +47,6 @@ def trace_program(model: nn.Module, example_inputs: Inputs) -> Program:
         raise ModelError(f"example_inputs must be a tensor or a tuple of tensors, not {kinds}")
     kept = get_masks(model)
     copy = baked_copy(model).eval().requires_grad_(False)
-    _check_finite(copy)
     devices = sorted(
         {t.device.index or 0 for t in (*copy.parameters(), *inputs) if t.device.type == "cuda"}
     )
@@ -55,15 +54,20 @@ def trace_program(model: nn.Module, example_inputs: Inputs) -> Program:
     with torch.random.fork_rng(devices=devices), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
         exported, tracer = _export(copy, inputs)
-    return _program(copy, exported, kept, tracer)
+    program = _program(copy, exported, kept, tracer)
+    _check_finite(program)
+    return program
 
 
-def _check_finite(model: nn.Module) -> None:
-    bad = [
+def _check_finite(program: Program) -> None:
+    """Refuse NaN where norms are taken; a mask of minus infinities elsewhere is no harm."""
+    read = {
         name
-        for name, tensor in (*model.named_parameters(), *model.named_buffers())
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())
-    ]
+        for operation in program.operations
+        if operation.kind != "opaque"
+        for name in operation.parameters.values()
+    }
+    bad = [name for name in sorted(read) if not bool(torch.isfinite(program.tensors[name]).all())]
     if bad:
         more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
         raise ModelError(
