@@ -230,3 +230,17 @@ def test_masking_one_more_tensor_of_a_deep_copy_leaves_the_others_alone() -> Non
     assert torch.equal(first[0].bias, bias)
     assert torch.equal(second[0].bias, bias * torch.tensor([1.0, 0.0, 1.0]))
     assert torch.equal(third[0].bias, bias * torch.tensor([0.0, 0.0, 1.0]))
+
+
+def test_weight_norm_below_a_mask_becomes_a_parameter_again() -> None:
+    model = network()
+    parametrizations.weight_norm(model[0])
+    apply_masks(model, {"0.weight": mask((3, 2))})
+    want = model(image()).detach()
+    remove_masks(model)
+    assert dict(model.named_parameters()).keys() == dict(network().named_parameters()).keys()
+    assert model.get_parameter("0.weight").requires_grad
+    assert torch.equal(model(image()), want)
+    frozen = network().requires_grad_(False)
+    parametrizations.weight_norm(frozen[0])
+    assert not baked_copy(frozen).get_parameter("0.weight").requires_grad

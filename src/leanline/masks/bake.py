@@ -16,12 +16,18 @@ def bake_tensor(module: nn.Module, attribute: str) -> None:
     """Make one tensor of one module a plain parameter again that holds its effective value."""
     if parametrize.is_parametrized(module, attribute):
         own_class(module)
+        trained = _trained(module, attribute)
         training = module.training
         module.eval()  # a spectral norm would advance its power iteration
         try:
             parametrize.remove_parametrizations(module, attribute, leave_parametrized=True)
         finally:
             module.train(training)
+        if trained is not None and attribute in module._buffers:
+            # computed from several parameters (weight norm): PyTorch leaves a buffer under no_grad
+            value = module._buffers.pop(attribute)
+            assert isinstance(value, Tensor)
+            module.register_parameter(attribute, nn.Parameter(value.detach(), trained))
         return
     found = hooks(module).get(attribute)
     if found is None:
@@ -33,6 +39,14 @@ def bake_tensor(module: nn.Module, attribute: str) -> None:
         remove_weight_norm(module, attribute)
     else:
         remove_spectral_norm(module, attribute)
+
+
+def _trained(module: nn.Module, attribute: str) -> bool | None:
+    """Whether what a parametrised tensor is made of is trained; None if that is no parameter."""
+    stacks = module.parametrizations
+    assert isinstance(stacks, nn.ModuleDict)
+    own = [p for name, p in stacks[attribute].named_parameters() if name.startswith("original")]
+    return any(p.requires_grad for p in own) if own else None
 
 
 def own_class(module: nn.Module) -> None:
