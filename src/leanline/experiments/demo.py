@@ -85,21 +85,23 @@ def run_demo(config: DemoConfig, out: Path, resume: bool = True, command: str = 
     before = torch.get_num_threads()
     torch.set_num_threads(config.threads)
     try:
-        about = {"command": "demo", "network": NETWORK, "rules": list(RULES), **asdict(config)}
+        settings = asdict(config)
+        del settings["threads"]  # they change nothing but the time it takes
+        about = {"command": "demo", "network": NETWORK, "rules": list(RULES), **settings}
         with RunFolder.open(out, about, resume=resume), bar("rules", len(RULES)) as progress:
             for name, rule in RULES.items():
-                _prune_by(name, rule, config, data, out / name, command)
+                _prune_by(rule, config, data, out / name, resume, command)
                 progress.advance(1)
     finally:
         torch.set_num_threads(before)
 
 
 def _prune_by(
-    name: str,
     rule: pruning.Criterion,
     config: DemoConfig,
     data: CircleSquare,
     out: Path,
+    resume: bool,
     command: str,
 ) -> None:
     dense, model = pretrained(NETWORK), pretrained(NETWORK)
@@ -125,10 +127,14 @@ def _prune_by(
             pruning.Schedule(config.keep, config.steps),
             seed=config.seed,
             out=out,
-            about={"model": NETWORK, "data": f"circle-square, seed {data.seed}"},
+            resume=resume,
+            about={
+                "model": {"name": f"pretrained:{NETWORK}", "settings": {}},
+                "data": {"name": "circle-square", "settings": {"seed": data.seed}},
+                "input_shape": list(example.shape),
+            },
         )
     )
     if not (out / "evidence.json").exists():
-        log.info("%s: measuring", name)
         about = {"command": command, "seconds": sum(stage.seconds for stage in stages)}
         collect_pruning(out, dense, model, data, Measuring(), about)

@@ -24,6 +24,7 @@ from leanline.data.dataset import ImagingDataset
 from leanline.errors import ModelError
 from leanline.graph.pruning_graph import PruningGraph
 from leanline.records.atomic import write_text
+from leanline.records.progress import bar
 from leanline.records.tensors import save_tensors
 from leanline.training import Trainer, TrainingConfig
 
@@ -115,32 +116,35 @@ def collect_pruning(
     """
     images, truth = _pictures(dataset)
     example = images[:1].expand(measuring.batch, -1, -1, -1).contiguous()
-    small = compaction.compact(pruned, example)
-    compaction.save(small, out / "network.safetensors")
-    tensors = {
-        "images": images,
-        "truth": truth,
-        "dense": _answer(dense, images, dataset),
-        "pruned": _answer(pruned, images, dataset),
-    }
-    for name, model in (("dense", dense), ("pruned", pruned)):
-        matrix = adjacency(model, example)
-        if matrix is not None:
-            tensors[f"adjacency.{name}"] = torch.from_numpy(matrix)
-    save_tensors(out / "evidence.safetensors", tensors)
-    _write(
-        out,
-        {
+    with bar("measuring", total=5) as progress:
+        small = compaction.compact(pruned, example)
+        compaction.save(small, out / "network.safetensors")
+        progress.advance(1)
+        tensors = {
+            "images": images,
+            "truth": truth,
+            "dense": _answer(dense, images, dataset),
+            "pruned": _answer(pruned, images, dataset),
+        }
+        for name, model in (("dense", dense), ("pruned", pruned)):
+            matrix = adjacency(model, example)
+            if matrix is not None:
+                tensors[f"adjacency.{name}"] = torch.from_numpy(matrix)
+        save_tensors(out / "evidence.safetensors", tensors)
+        found: dict[str, Any] = {
             **_task(dataset),
-            "dense": judge(dense, dataset, pictures=measuring.test_pictures),
-            "dense_val": judge(dense, dataset, "val", measuring.val_pictures),
-            "pruned": judge(pruned, dataset, pictures=measuring.test_pictures),
             "network": _sizes(pruned, example),
             "deviation": deviation(pruned, small, images),
-            "timing": time_networks(dense, pruned, small, example, measuring),
-            **about,
-        },
-    )
+        }
+        progress.advance(1)
+        found["dense"] = judge(dense, dataset, pictures=measuring.test_pictures)
+        found["dense_val"] = judge(dense, dataset, "val", measuring.val_pictures)
+        progress.advance(1)
+        found["pruned"] = judge(pruned, dataset, pictures=measuring.test_pictures)
+        progress.advance(1)
+        found["timing"] = time_networks(dense, pruned, small, example, measuring)
+        _write(out, {**found, **about})
+        progress.advance(1)
 
 
 def time_networks(
