@@ -216,3 +216,41 @@ def test_live_filters_of_a_densely_connected_network_meet_the_count(criterion: C
         apply_masks(model, masks)
         clean(model, torch.zeros(1, 1, 24, 24))
         assert sum(int(mask.sum()) for mask in get_masks(model).values()) == kept
+
+
+class UNet(nn.Module):
+    """Every path through the coarse scale goes through one layer of few, weak filters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fine, self.down = nn.Conv2d(1, 8, 3, padding=1), nn.Conv2d(8, 16, 3, padding=1)
+        self.coarse = nn.Conv2d(16, 16, 3, padding=1)
+        self.up = nn.ConvTranspose2d(16, 8, 2, stride=2)
+        self.last = nn.Conv2d(16, 2, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        fine = torch.relu(self.fine(x))
+        coarse = torch.relu(self.down(nn.functional.max_pool2d(fine, 2)))
+        return self.last(torch.cat([fine, self.up(torch.relu(self.coarse(coarse)))], 1))
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_a_bottleneck_does_not_spoil_the_count(criterion: Criterion) -> None:
+    model = make(UNet)
+    with torch.no_grad():
+        model.fine.weight.mul_(0.01)  # the last to be selected, and all depends on them
+    graph = trace(model, IMAGE)
+    for keep in (0.5, 0.2, 0.1):
+        target = round(keep * graph.num_filters)
+        masks = select(model, IMAGE, keep, criterion)
+        assert 0 <= sum(int(mask.sum()) for mask in masks.values()) - target <= 0.01 * target
+
+
+def test_the_strongest_filters_stay_when_a_weak_one_brings_them_to_life() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Conv2d(2, 4, 1), nn.Conv2d(4, 1, 1))
+    with torch.no_grad():
+        for layer in model[1:]:
+            layer.weight.copy_(2.0 + torch.arange(layer.weight.numel()).reshape_as(layer.weight))
+        model[0].weight.copy_(torch.tensor([0.1, 0.2])[:, None, None, None])
+    masks = select(model, IMAGE, 3 / 14, Magnitude())
+    assert [mask.nonzero().tolist() for mask in masks.values()] == [[[1, 0]], [[3, 1]], [[0, 3]]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from leanline.pruning.tracing import trace
 _log = logging.getLogger(__name__)
 
 _SLACK = 0.01  # of the target: as near as the number of live filters has to come
-_PASSES = 64  # filters that may be passed over for it
+_PASSES = 64  # filters that may be taken before the others for it
 
 
 def select(
@@ -41,9 +41,9 @@ def select(
         criterion: The rule; `Lean()` by default.
         ignore: Module names, patterns or modules whose convolutions are not pruned.
         refill: Go on until the filters that are alive, on a path from an input to an output, reach
-            the count, and return those. Where one filter brings more to life than that, others are
-            tried in its place, to come within one per cent of the count. False: the thesis's way,
-            the first filters in order, some of which `clean` then finds dead.
+            the count, to within one per cent, and return those. A filter that brings more to life
+            than that is taken before the others. False: the thesis's way, the first filters in
+            order, some of which `clean` then finds dead.
 
     Returns:
         For each prunable weight, by name, a boolean tensor of weight.shape[:2], True = kept.
@@ -71,7 +71,6 @@ class _Selector:
         self._criterion = criterion
         self._available = int(graph.allowed.sum())
         self._order = np.empty(0, dtype=np.int64)
-        self._passed = np.zeros(graph.num_filters, dtype=bool)
         prunable = {block.name for block in graph.filters}
         program = graph.program
         self._untouched = frozenset(
@@ -89,71 +88,63 @@ class _Selector:
         return flags if self._connected(self._live(flags)) else self._with_path(flags)
 
     def refilled(self, target: int) -> Bool[np.ndarray, "filters"]:
-        """Filters in order until `target` of them are alive; only those.
+        """The live filters of the smallest prefix that has `target` of them.
 
-        One filter may bring many to life that were selected before it. Where that overshoots the
-        target by more than `_SLACK`, the filter is passed over and the next in order is tried.
+        The filter that completes a prefix may bring many to life at once that were selected before
+        it. Where that overshoots the target by more than `_SLACK`, it moves to the front, for they
+        all depend on it, and the smallest prefix is looked for again.
         """
-        low, best, flags = 0, math.inf, self._flags(self._available)
+        front: list[int] = []
+        flags, least = self._flags(self._available), math.inf
         for _ in range(_PASSES):
-            high = self._reach(low, target)
-            reached, fewer = self._flags(high), self._flags(high - 1)
-            over, under = self._alive(reached) - target, target - self._alive(fewer)
-            if 0 <= over < best:
-                best, flags = over, reached
-            if best <= _SLACK * target or high == self._available:
+            count = self._smallest(front, target)
+            reached = self._flags(count, front)
+            over = self._alive(reached) - target
+            if 0 <= over < least:
+                flags, least = reached, over
+            if over <= _SLACK * target or count == 0:
                 break
-            if under <= _SLACK * target:
-                flags = fewer
-                break
-            self._pass_over(high - 1)
-            low = high - 1
+            front.append(int(self._first(count)[-1]))
         live = self._live(flags)
         if not self._connected(live):
             live = self._live(self._with_path(flags))
         found = self._graph.flags(live.filters)
         if int(found.sum()) < target:
-            _log.info("%d of the %d filters asked for are alive", int(found.sum()), target)
+            _log.info("only %d of %d filters can be alive", int(found.sum()), target)
         return found
 
-    def _reach(self, low: int, target: int) -> int:
-        """The smallest number of filters in order, above `low`, of which `target` are alive."""
-        high = min(max(target, low + 1), self._available)
-        while high < self._available and self._count(high) < target:
+    def _smallest(self, front: Sequence[int], target: int) -> int:
+        """How many filters in order it takes, beside those in front, until `target` are alive."""
+        low, high = -1, min(target, self._available)
+        while high < self._available and self._alive(self._flags(high, front)) < target:
             low, high = high, min(2 * high, self._available)
         while high - low > 1:  # more filters never make a live one dead
             middle = (low + high) // 2
-            low, high = (low, middle) if self._count(middle) >= target else (middle, high)
+            enough = self._alive(self._flags(middle, front)) >= target
+            low, high = (low, middle) if enough else (middle, high)
         return high
 
-    def _pass_over(self, place: int) -> None:
-        """Take one filter out of the order."""
-        self._passed[self._first(place + 1)[place]] = True
-        self._available -= 1
-
-    def _flags(self, count: int) -> Bool[np.ndarray, "filters"]:
+    def _flags(self, count: int, front: Sequence[int] = ()) -> Bool[np.ndarray, "filters"]:
         flags = np.zeros(self._graph.num_filters, dtype=bool)
         flags[self._first(count)] = True
+        flags[list(front)] = True
         return flags
 
     def _first(self, count: int) -> Int[np.ndarray, "_"]:
-        """The first `count` filters in order that are neither pruned yet nor passed over."""
+        """The first `count` filters in order among those that are not pruned yet."""
         count = min(count, self._available)
-        limit = max(count, self._order.size)
-        while True:
-            open_ = self._order[~self._passed[self._order]]
-            if open_.size >= count or self._order.size == int(self._graph.allowed.sum()):
-                return open_[:count]
+        limit = count
+        while self._order.size < count:
             found = self._criterion.order(self._graph, self._graph.program.tensors, limit)
             self._order = found[self._graph.allowed[found]]
+            if limit >= self._graph.num_filters:
+                break
             limit = min(2 * limit, self._graph.num_filters)
+        return self._order[:count]
 
     def _live(self, flags: Bool[np.ndarray, "filters"]) -> Liveness:
         kept = {**self._fixed, **self._graph.matrices(flags)}
         return find_live(self._graph.program, kept, self._untouched)
-
-    def _count(self, count: int) -> int:
-        return self._alive(self._flags(count))
 
     def _alive(self, flags: Bool[np.ndarray, "filters"]) -> int:
         return int(self._graph.flags(self._live(flags).filters).sum())
