@@ -2,14 +2,17 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 
 from leanline.compaction import compact
+from leanline.compaction.layers import _taken
 from leanline.errors import ModelError
 from leanline.masks import apply_channel_masks, apply_masks
 from leanline.models import MSD
@@ -290,3 +293,10 @@ def test_an_output_that_is_a_parameter_is_an_error() -> None:
 def test_bad_example_inputs() -> None:
     with pytest.raises(ModelError, match="fails on example_inputs"):
         compact(MSD(3, 1, 2), torch.zeros(1, 2, 9, 9))
+
+
+def test_weights_on_another_device_are_sliced_there() -> None:
+    with FakeTensorMode():  # as strict about devices as a GPU is
+        weight = torch.empty(4, 2, 3, 3, device="cuda")
+        taken = _taken(weight, 0, np.array([True, False, True, False]))
+    assert taken.device == weight.device and taken.shape == (2, 2, 3, 3)

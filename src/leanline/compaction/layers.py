@@ -28,8 +28,8 @@ _BATCH_NORMS: dict[int, type[nn.Module]] = {
 }
 
 
-def _ids(chosen: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.flatnonzero(chosen))
+def _taken(tensor: Tensor, axis: int, chosen: np.ndarray) -> Tensor:
+    return tensor.index_select(axis, torch.from_numpy(np.flatnonzero(chosen)).to(tensor.device))
 
 
 def _fill(layer: nn.Module, values: dict[str, Tensor]) -> nn.Module:
@@ -51,17 +51,17 @@ def slice_layer(
     """
     numbers = {role: program.tensors[name] for role, name in operation.parameters.items()}
     if operation.kind == "batch_norm":
-        return _batch_norm(operation, numbers, _ids(outputs))
+        return _batch_norm(operation, numbers, outputs)
     weight = numbers["weight"]
     if is_mixing(operation):
         transposed = operation.settings.get("transposed", False)
         rows, columns = (inputs, outputs) if transposed else (outputs, inputs)
-        weight = weight.index_select(0, _ids(rows)).index_select(1, _ids(columns))
+        weight = _taken(_taken(weight, 0, rows), 1, columns)
     elif is_depthwise(program, operation):
-        weight = weight.index_select(0, _ids(outputs))
+        weight = _taken(weight, 0, outputs)
     values = {"weight": weight}
     if "bias" in numbers:
-        values["bias"] = numbers["bias"].index_select(0, _ids(outputs))
+        values["bias"] = _taken(numbers["bias"], 0, outputs)
     return _fill(_blank(program, operation, weight, "bias" in numbers), values)
 
 
@@ -88,17 +88,17 @@ def _unset(kind: type[nn.Module], *arguments: Any, **settings: Any) -> nn.Module
     return layer
 
 
-def _batch_norm(operation: Operation, numbers: dict[str, Tensor], kept: Tensor) -> nn.Module:
+def _batch_norm(operation: Operation, numbers: dict[str, Tensor], kept: np.ndarray) -> nn.Module:
     mean = numbers["running_mean"]
     layer = _BATCH_NORMS[len(operation.shape)](
-        len(kept),
+        int(kept.sum()),
         eps=operation.settings["eps"],
         momentum=_momentum(operation),
         affine="weight" in numbers,
         dtype=mean.dtype,
         device=mean.device,
     )
-    values = {role: value.index_select(0, kept) for role, value in numbers.items()}
+    values = {role: _taken(value, 0, kept) for role, value in numbers.items()}
     if "weight" in values and "bias" not in values:
         values["bias"] = torch.zeros_like(values["weight"])
     return _fill(layer, values)
