@@ -262,3 +262,63 @@ def test_networks_that_are_masked_already(tmp_path):
     list(prune(again, EXAMPLE, shrink, schedule=SCHEDULE, out=tmp_path))
     assert same(whole, again)
     assert not get_masks(whole)["convs.2.weight"][0, 1]
+
+
+class Blocks(nn.Module):
+    """Two equal layers with batch norm, of which one may be ignored."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6)
+        self.second, self.third, self.last = (nn.Conv2d(6, n, 3) for n in (6, 6, 1))
+
+    def forward(self, x):
+        x = torch.relu(self.norm(self.first(x)))
+        return self.last(torch.relu(self.third(torch.relu(self.second(x)))))
+
+
+def blocks():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Blocks()
+
+
+def test_other_ignored_modules_or_sizes_are_another_run(tmp_path):
+    model, out = blocks(), tmp_path / "run"
+    next(prune(model, EXAMPLE, shrink, schedule=SCHEDULE, out=out, ignore=[model.second]))
+    again = blocks()
+    with pytest.raises(RunError, match="ignore was"):
+        list(prune(again, EXAMPLE, shrink, schedule=SCHEDULE, out=out, ignore=[again.third]))
+    larger = torch.zeros(1, 1, 14, 14)
+    with pytest.raises(RunError, match="example_inputs was"):
+        list(prune(again, larger, shrink, schedule=SCHEDULE, out=out, ignore=[again.second]))
+    assert (
+        len(list(prune(again, EXAMPLE, shrink, schedule=SCHEDULE, out=out, ignore="second"))) == 3
+    )
+
+
+def test_parameters_come_in_the_same_order_after_a_resume(tmp_path):
+    schedule = Schedule(keep=0.1, steps=2)
+    whole, begun, resumed = blocks(), blocks(), blocks()
+    assert len(list(prune(whole, EXAMPLE, shrink, schedule=schedule))) == 2
+    next(prune(begun, EXAMPLE, shrink, schedule=schedule, out=tmp_path))
+    assert len(list(prune(resumed, EXAMPLE, shrink, schedule=schedule, out=tmp_path))) == 2
+    assert get_channel_masks(whole).keys() >= {"norm.weight", "norm.bias"}
+    assert list(whole.state_dict()) == list(resumed.state_dict())
+    assert same(whole, resumed)
+
+
+def test_a_model_with_a_state_that_is_no_tensor_needs_no_folder(tmp_path):
+    class Extra(Blocks):
+        def get_extra_state(self):
+            return {"count": 1}
+
+        def set_extra_state(self, state):
+            pass
+
+    with pytest.raises(
+        ConfigError, match=r"model\.state_dict\(\) holds '_extra_state' of type dict"
+    ):
+        list(prune(Extra(), EXAMPLE, shrink, schedule=SCHEDULE, out=tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+    assert len(list(prune(Extra(), EXAMPLE, shrink, schedule=SCHEDULE))) == 3

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from leanline.errors import CheckpointError, ConfigError
 from leanline.graph import resolve_ignored
 from leanline.masks import apply_channel_masks, apply_masks, get_channel_masks, get_masks
+from leanline.masks.slots import find_slots
 from leanline.pruning.clean import clean
 from leanline.pruning.criteria import Criterion, Lean
 from leanline.pruning.schedule import Schedule
@@ -109,18 +110,18 @@ def prune(
 
     Raises:
         ConfigError: a wrong argument.
-        RunError: ``out`` belongs to another run (another network, criterion, schedule, seed or
-            description) or cannot be written.
+        RunError: ``out`` belongs to another run (another network, size of the example, criterion,
+            schedule, seed, ignored modules or description) or cannot be written.
         CheckpointError: a checkpoint in ``out`` is damaged.
     """
     criterion, schedule = criterion or Lean(), schedule or Schedule(keep=0.1, steps=10)
     call = _as_two_arguments(finetune)
-    resolve_ignored(model, ignore)  # before a folder is made that says so
+    ignored = resolve_ignored(model, ignore)  # before a folder is made that says so
+    inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
     if out is None:
         run: Any = contextlib.nullcontext()
     else:
-        names = [item if isinstance(item, str) else type(item).__name__ for item in ignore]
-        state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+        state = {k: v.detach().cpu().contiguous() for k, v in _state_of(model).items()}
         run = RunFolder.open(
             out,
             {
@@ -129,7 +130,8 @@ def prune(
                 "criterion": _described(criterion),
                 "schedule": asdict(schedule),
                 "seed": seed,
-                "ignore": names,
+                "ignore": sorted(ignored),
+                "example_inputs": [list(t.shape) for t in inputs if isinstance(t, Tensor)],
                 "finetune": _described(finetune),
                 "initial_weights": checksum(state, {}),
             },
@@ -161,7 +163,7 @@ def prune(
 
 def _record(run: RunFolder, model: nn.Module, finetune: object, stage: Stage) -> None:
     """Commit a stage: first its checkpoint, then its row; then the checkpoint before it goes."""
-    tensors = {f"{_MODEL}{name}": value for name, value in model.state_dict().items()}
+    tensors = {f"{_MODEL}{name}": value for name, value in _state_of(model).items()}
     tensors |= {f"{_FILTERS}{name}": mask for name, mask in get_masks(model).items()}
     tensors |= {f"{_CHANNELS}{name}": mask for name, mask in get_channel_masks(model).items()}
     if isinstance(finetune, Stateful):
@@ -233,9 +235,14 @@ def load_stage(run: RunFolder, model: nn.Module) -> dict[str, Tensor]:
             if name.startswith(prefix)
         }
 
+    def in_order(masks: dict[str, Tensor]) -> dict[str, Tensor]:
+        """As in the model, so that its parameters come in the order in which the run had them."""
+        places = {name: place for place, name in enumerate(find_slots(model))}
+        return dict(sorted(masks.items(), key=lambda item: places.get(item[0], 0)))
+
     try:
-        apply_masks(model, part(_FILTERS))
-        apply_channel_masks(model, part(_CHANNELS))
+        apply_masks(model, in_order(part(_FILTERS)))
+        apply_channel_masks(model, in_order(part(_CHANNELS)))
         model.load_state_dict(part(_MODEL))
     except (ConfigError, RuntimeError) as error:
         raise CheckpointError(f"{run.path} holds another network: {error}") from error
@@ -257,14 +264,15 @@ def _numbers(metrics: Any) -> dict[str, float]:
         ) from error
 
 
-def _state_of(finetune: Stateful) -> dict[str, Tensor]:
-    """The state of a finetune function, checked."""
-    state = finetune.state_dict()
+def _state_of(thing: Stateful | nn.Module) -> dict[str, Tensor]:
+    """The state of a model or a finetune function, checked."""
+    state: dict[str, Tensor] = thing.state_dict()
+    owner = "model" if isinstance(thing, nn.Module) else "finetune"
     for name, value in state.items():
         if not isinstance(value, Tensor):
             raise ConfigError(
-                f"finetune.state_dict() holds {name!r} of type {type(value).__name__}: it must "
-                "hold tensors by name"
+                f"{owner}.state_dict() holds {name!r} of type {type(value).__name__}: for a run "
+                "folder it must hold tensors by name"
             )
     return state
 
