@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -37,6 +37,8 @@ def assert_equal(model: nn.Module, small: nn.Module, images: Tensor, tolerance: 
 
 @settings(max_examples=50)
 @given(st.integers(0, 10_000))
+@example(11)  # a dead grouped convolution carries the size of what follows
+@example(99)
 def test_random_nets_with_random_masks_at_any_size(seed: int) -> None:
     model = mask_at_random(randomise(RandomNet(seed), seed), seed)
     before = copy.deepcopy(model.state_dict())
@@ -282,6 +284,19 @@ def test_everything_pruned() -> None:
     apply_masks(model, {"0.weight": torch.zeros(4, 1, dtype=torch.bool)})
     small = compact(model, pictures(1, 1, 9, 9))
     assert torch.equal(small(pictures(2, 1, 7, 8)), torch.zeros(2, 2, 7, 8))
+
+
+def test_dead_values_that_are_added_have_the_size_of_the_picture() -> None:
+    def forward(model: nn.Module, x: Tensor) -> Tensor:
+        return model.b(functional.softplus(model.d(x) + model.e(x)) + model.d(model.d(x)))
+
+    model = Special(forward, d=conv(2, 2, bias=False), e=conv(2, 2, bias=False), b=conv(2, 3))
+    randomise(model, 0)
+    nothing = torch.zeros(2, 2, dtype=torch.bool)
+    apply_masks(model, {"d.weight": nothing, "e.weight": nothing})
+    small = compact(model, pictures(1, 2, 9, 9))
+    for shape in [(1, 2, 9, 9), (3, 2, 6, 11)]:
+        assert_equal(model, small, pictures(*shape), 1e-5)
 
 
 def test_an_output_that_is_a_parameter_is_an_error() -> None:

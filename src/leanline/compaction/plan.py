@@ -108,6 +108,8 @@ def _carry_sizes(program: Program, live: list[Channels]) -> None:
     for index in reversed(range(len(live))):
         operation = program.operations[index]
         inputs = operation.inputs
+        if keeps_all(program, operation) and live[index].any():
+            live[index][:] = True
         if operation.kind == "concat":
             ends = np.cumsum([live[i].size for i in inputs])
             for source, part in zip(inputs, np.split(live[index], ends[:-1]), strict=True):

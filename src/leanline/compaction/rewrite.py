@@ -162,9 +162,12 @@ class Rewriter:
         live = self.plan.live[operation.index]
         alpha, chosen = operation.settings["alpha"], np.flatnonzero(live)
         zero = [all(self.values[i][c] is None for c in chosen) for i in operation.inputs]
+        if all(zero):  # one of them, which has the size from the network's input
+            zero[0] = not any(self.values[operation.inputs[0]])
+            zero[1] = not zero[0]
         terms = []
         for index, factor, absent in zip(operation.inputs, (1.0, alpha), zero, strict=True):
-            if absent and not all(zero):
+            if absent:
                 continue
             term = self._read(index, live)
             if factor != 1.0:
