@@ -254,3 +254,9 @@ def test_the_strongest_filters_stay_when_a_weak_one_brings_them_to_life() -> Non
         model[0].weight.copy_(torch.tensor([0.1, 0.2])[:, None, None, None])
     masks = select(model, IMAGE, 3 / 14, Magnitude())
     assert [mask.nonzero().tolist() for mask in masks.values()] == [[[1, 0]], [[3, 1]], [[0, 3]]]
+
+
+@pytest.mark.parametrize("criterion", ["lean", Lean])
+def test_what_is_no_criterion_is_refused(criterion) -> None:
+    with pytest.raises(ConfigError, match=r"criterion is .*such as Lean\(\)"):
+        select.__wrapped__(make(Dense, 2), IMAGE, 0.5, criterion)

@@ -140,7 +140,7 @@ class PruningGraph:
             raise ModelError(
                 "nothing can be pruned: "
                 + (
-                    "all convolutions are ignored"
+                    f"all that could be is ignored or linear ({', '.join(list(unprunable)[:3])})"
                     if unprunable
                     else "no convolution with a weight of its own was found"
                 )

@@ -49,14 +49,17 @@ def select(
         For each prunable weight, by name, a boolean tensor of weight.shape[:2], True = kept.
 
     Raises:
-        ConfigError: If `keep` is outside (0, 1] or an entry of `ignore` matches nothing.
+        ConfigError: If `keep` is outside (0, 1], `criterion` is none, or an entry of `ignore`
+            matches nothing.
         ModelError: If the model cannot be traced, nothing can be pruned, or its masks leave no path
             from an input to an output.
     """
     if not (isinstance(keep, int | float) and 0 < keep <= 1):
         raise ConfigError(f"keep is {keep!r}: give a fraction above 0 and at most 1")
-    graph = trace(model, example_inputs, ignore)
     rule = criterion if criterion is not None else Lean()
+    if not isinstance(rule, Criterion):
+        raise ConfigError(f"criterion is {rule!r}: give a criterion, such as Lean()")
+    graph = trace(model, example_inputs, ignore)
     selector = _Selector(graph, rule)
     target = max(1, round(keep * graph.num_filters))
     flags = selector.refilled(target) if refill else selector.raw(target)
