@@ -202,7 +202,7 @@ def test_ignored_modules() -> None:
         resolve_ignored(model, ("0.11",))
     with pytest.raises(ConfigError, match="Conv2d that is no part"):
         resolve_ignored(model, (nn.Conv2d(1, 1, 1),))
-    with pytest.raises(ModelError, match="nothing can be pruned: .* is ignored or linear"):
+    with pytest.raises(ModelError, match=r"nothing can be pruned: .* is ignored or linear"):
         build(model, image, ignored=resolve_ignored(model, ("*",)))
 
 
