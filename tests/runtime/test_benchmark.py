@@ -42,3 +42,14 @@ def test_stops_after_the_rounds_and_records_no_gradients() -> None:
 def test_nothing_to_time(bad: dict) -> None:
     with pytest.raises(ConfigError, match="benchmark"):
         benchmark(**{"models": {"a": nn.Identity()}, "example_inputs": torch.zeros(1), **bad})
+
+
+def test_times_in_eval_mode_and_leaves_the_module_as_it_was() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Dropout(0.5)).train()
+    model[2].eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    state = torch.get_rng_state()
+    benchmark({"net": model}, torch.ones(2, 1, 8, 8), seconds=0.0)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert torch.equal(state, torch.get_rng_state())
+    assert [part.training for part in model.modules()] == [True, True, True, False]

@@ -84,7 +84,7 @@ class NetworkChoice:
             return models.pretrained(self.name.removeprefix(PRETRAINED))
         settings = dict(self.settings)
         channels = (settings.pop("in_channels", 1), settings.pop("out_channels", 1))
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             return models.make(self.name, *channels, **settings)
 

@@ -16,7 +16,8 @@ def demo(
     keep: Annotated[float | None, typer.Option(help="Fraction of the filters that remain.")] = None,
     steps: Annotated[int | None, typer.Option(help="Stages of pruning.")] = None,
     iterations: Annotated[
-        int | None, typer.Option(min=0, help="Steps of retraining a stage.")
+        int | None,
+        typer.Option(min=0, help="Steps of retraining, over the fraction that a stage keeps."),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the pictures.")] = None,
     threads: options.Threads = None,

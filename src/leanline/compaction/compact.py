@@ -105,7 +105,8 @@ def _worst(model: nn.Module, small: nn.Module, inputs: tuple[Tensor, ...]) -> tu
     """The output that deviates most, and by how much."""
     outputs = []
     for network in (model, small):
-        with torch.no_grad(), torch.random.fork_rng():
+        devices = sorted({t.device.index or 0 for t in inputs if t.device.type == "cuda"})
+        with torch.no_grad(), torch.random.fork_rng(devices=devices):
             torch.manual_seed(0)
             outputs.append(_tensors(network(*inputs)))
     expected, got = outputs

@@ -38,8 +38,8 @@ class DemoConfig:
     Attributes:
         keep: fraction of the filters that remains at the end.
         steps: stages of pruning.
-        iterations: retraining steps of the unpruned network; a stage that keeps a fraction k of
-            the filters takes `iterations` / sqrt(k) steps.
+        iterations: a stage that keeps a fraction k of the filters retrains for `iterations` / k
+            steps, so that all stages do about the same arithmetic.
         batch_size: pictures a step.
         lr: step size of Adam.
         val_pictures: pictures that each stage is judged on.
@@ -50,7 +50,7 @@ class DemoConfig:
 
     keep: float = 0.05
     steps: int = 20
-    iterations: int = 100
+    iterations: int = 30
     batch_size: int = 4
     lr: float = 1e-3
     val_pictures: int = 20
@@ -116,7 +116,7 @@ def _prune_by(
         data,
         training,
         forward=lambda m: runtime.trainable(m, example, config.threads),
-        growth=0.5,
+        growth=1.0,
     )
     stages = list(
         pruning.prune(

@@ -145,7 +145,7 @@ def prune(
             for index in range(len(done) + 1, schedule.steps + 1):
                 keep = schedule.keep_at(index)
                 begin = time.perf_counter()
-                with torch.random.fork_rng():
+                with torch.random.fork_rng(devices=_devices(model)):
                     torch.manual_seed(seed * 1_000_003 + index)
                     masks = select(model, example_inputs, keep, criterion, ignore)
                     apply_masks(model, masks)
@@ -159,6 +159,12 @@ def prune(
                 log.info("stage %d: %d filters, %s", index, kept, metrics)
                 progress.advance(1, filters=kept)
                 yield stage
+
+
+def _devices(model: nn.Module) -> list[int]:
+    """The CUDA devices of a model."""
+    places = {p.device for p in model.parameters() if p.device.type == "cuda"}
+    return sorted(place.index or 0 for place in places)
 
 
 def _record(run: RunFolder, model: nn.Module, finetune: object, stage: Stage) -> None:

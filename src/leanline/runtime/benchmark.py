@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -78,6 +79,8 @@ def benchmark(
 ) -> TimingTable:
     """Time networks against each other, without gradients, one call of each in turn.
 
+    Modules are timed in eval mode and get their training flags back.
+
     Args:
         models: name to network; ratios are against the first.
         example_inputs: what each is called with.
@@ -100,7 +103,7 @@ def benchmark(
     inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
     device = inputs[0].device
     times: list[list[float]] = []
-    with torch.inference_mode():
+    with torch.inference_mode(), _in_eval(models.values()):
         for model in models.values():
             _call(model, inputs, device)
         end = time.perf_counter() + seconds
@@ -119,6 +122,20 @@ def benchmark(
         for i, name in enumerate(models)
     )
     return TimingTable(rows, len(times), torch.get_num_threads(), _name(device))
+
+
+@contextlib.contextmanager
+def _in_eval(models: Iterable[object]) -> Iterator[None]:
+    """Put modules into eval mode, and each part back into its own mode afterwards."""
+    parts = [part for model in models if isinstance(model, nn.Module) for part in model.modules()]
+    training = [part for part in parts if part.training]
+    try:
+        for part in training:
+            part.training = False
+        yield
+    finally:
+        for part in training:
+            part.training = True
 
 
 def _quartiles(values: np.ndarray) -> tuple[float, float]:
