@@ -224,9 +224,10 @@ def _sizes(model: nn.Module, example: Tensor) -> dict[str, list[int]]:
 def _task(dataset: ImagingDataset) -> dict[str, Any]:
     """What the report needs to know of the data: names of classes, or the range of grey values."""
     found: dict[str, Any] = {}
-    classes = getattr(dataset, "classes", None)
-    if isinstance(classes, list | tuple):
-        found["classes"] = [str(name) for name in classes]
+    if dataset.task == "segmentation":
+        classes = getattr(dataset, "classes", None)
+        if isinstance(classes, list | tuple):
+            found["classes"] = [str(name) for name in classes]
     if getattr(dataset, "ignore", None) is not None:
         found["ignore"] = dataset.ignore  # type: ignore[attr-defined]  # looked for above
     normalisation = getattr(dataset, "normalisation", None)
