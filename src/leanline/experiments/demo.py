@@ -50,7 +50,7 @@ class DemoConfig:
 
     keep: float = 0.05
     steps: int = 20
-    iterations: int = 30
+    iterations: int = 25
     batch_size: int = 4
     lr: float = 1e-3
     val_pictures: int = 20
