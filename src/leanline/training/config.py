@@ -73,5 +73,6 @@ class TrainingConfig:
         """Step size of step `step`, counted from 0."""
         if self.lr_schedule == "constant":
             return self.lr
-        place = (step % self.iterations + 0.5) / self.iterations
+        length = max(self.iterations, 1)
+        place = (step % length + 0.5) / length
         return self.lr * min(1.0, place / 0.02) * 0.5 * (1 + math.cos(math.pi * place))
