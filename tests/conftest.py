@@ -1,6 +1,7 @@
 """What all tests share: checked shapes, repeatable random inputs, the development data."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,10 @@ torch.set_num_threads(1)
 
 # no bars in the captured output
 os.environ["LEANLINE_PROGRESS"] = "0"
+
+# a shell's background jobs ignore Ctrl-C, and so would the processes that the tests interrupt
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -105,11 +105,14 @@ def test_control_c_says_how_to_go_on(pictures, tmp_path):
     call = [sys.executable, "-m", "leanline.cli", *(str(a) for a in arguments)]
     environment = {**os.environ, "COLUMNS": "200"}
     process = subprocess.Popen(call, stderr=subprocess.PIPE, text=True, env=environment)
-    end = time.monotonic() + 120
-    while not (out / "stages.jsonl").exists() and time.monotonic() < end:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    try:
+        end = time.monotonic() + 120
+        while not (out / "stages.jsonl").exists() and time.monotonic() < end:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
     assert f"the same command goes on from the last checkpoint in {out}" in errors
