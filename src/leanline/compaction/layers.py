@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from leanline.compaction.plan import is_depthwise, is_mixing
-from leanline.graph.lower import arguments_of
+from leanline.graph.nodes import arguments_of
 from leanline.graph.program import Operation, Program
 
 _CONVOLUTIONS: dict[tuple[int, bool], type[nn.Module]] = {

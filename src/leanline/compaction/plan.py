@@ -42,6 +42,9 @@ class CompactPlan:
         return "\n".join(lines) or "nothing to drop"
 
 
+_WHOLE = frozenset({"opaque", "constant", "norm", "gain", "shift", "join", "multiply", "mix"})
+
+
 def is_mixing(operation: Operation) -> bool:
     """Whether it mixes all channels by one matrix of filters (not grouped)."""
     groups = operation.settings.get("groups", 1)
@@ -57,8 +60,10 @@ def is_depthwise(program: Program, operation: Operation) -> bool:
 
 
 def keeps_all(program: Program, operation: Operation) -> bool:
-    """Whether it keeps all its channels: operations that are not understood, grouped ones."""
-    if operation.kind == "opaque":
+    """Whether it keeps all its channels: operations that are not made smaller, grouped ones."""
+    if operation.kind in _WHOLE or operation.axis != 1:
+        return True
+    if operation.kind == "linear" and len(operation.shape) > 2:
         return True
     return operation.kind == "convolution" and not (
         is_mixing(operation) or is_depthwise(program, operation)

@@ -18,7 +18,7 @@ from torch.nn import functional
 from leanline.compaction.layers import slice_layer
 from leanline.compaction.pieces import Reference, Weaver, free_name, zero_value
 from leanline.compaction.plan import CompactPlan, keeps_all
-from leanline.graph.lower import base_name
+from leanline.graph.nodes import base_name, shape_of
 from leanline.graph.program import Operation, Program
 
 Refs = list[Reference | None]
@@ -45,6 +45,7 @@ class Rewriter:
         self.layers: dict[tuple[object, ...], str] = {}
         self.constants: dict[tuple[object, ...], str] = {}
         self.values: dict[int, Refs] = {}
+        self.again: dict[fx.Node, Any] = {}  # traced nodes that are run as they were
         self.inputs: list[fx.Node] = []
 
     def run(self) -> fx.GraphModule:
@@ -69,7 +70,9 @@ class Rewriter:
         kind = operation.kind
         if kind in ("convolution", "linear", "batch_norm"):
             self._layer(operation)
-        elif kind == "opaque":
+        elif operation.axis != 1 and kind in ("concat", "slice"):
+            self._rearrange(operation)
+        elif keeps_all(self.program, operation):
             self._rerun(operation)
         elif kind == "concat":
             self.values[operation.index] = [r for i in operation.inputs for r in self.values[i]]
@@ -201,44 +204,49 @@ class Rewriter:
             node = self.graph.call_function(operator.getitem, (node, 0))
         self._hold(operation, node, live)
 
-    def _rerun(self, operation: Operation) -> None:
-        """Repeat a traced call that is not understood, on full channels."""
-        assert operation.node is not None
-        assert callable(operation.node.target)
-        names = operation.parameters
-
-        def resolve(node: fx.Node) -> fx.Node:
-            if node.name in names:
-                return self._constant(names[node.name], self.program.tensors[names[node.name]])
-            place = self.program.places[node]
-            assert isinstance(place, int)
-            return self._full(place)
-
-        target, given = self._call(operation)
-        arguments = fx.map_arg(given, resolve)
-        named = fx.map_arg(operation.node.kwargs, resolve)
-        node = self.graph.call_function(target, arguments, named)
+    def _rearrange(self, operation: Operation) -> None:
+        """Join or cut whole values whose channels are not on axis 1."""
+        parts = [self._full(index) for index in operation.inputs]
+        if operation.kind == "concat":
+            node = self.graph.call_function(torch.cat, (parts, operation.axis))
+        else:
+            bounds = [operation.settings[key] for key in ("start", "stop", "step")]
+            node = self.graph.call_function(
+                torch.ops.aten.slice.Tensor, (parts[0], operation.axis, *bounds)
+            )
         self._hold(operation, node, np.ones(operation.channels, bool))
 
-    def _call(self, operation: Operation) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        """What is called, with which arguments.
+    def _rerun(self, operation: Operation) -> None:
+        """Repeat a traced call that is not made smaller, on full channels."""
+        if operation.settings.get("broadcast", False):  # as PyTorch does by itself
+            self.values[operation.index] = [None] * operation.channels
+            return
+        assert operation.node is not None
+        node = self._repeat(operation.node)
+        assert isinstance(node, fx.Node)
+        self._hold(operation, node, np.ones(operation.channels, bool))
 
-        Views become reshapes, for a value may lie in memory otherwise than in the model. One that
-        keeps the first axis keeps it at any batch.
-        """
-        node = operation.node
-        assert node is not None
-        assert callable(node.target)
-        name, arguments = base_name(node), node.args
-        if name not in _RESHAPES or not operation.inputs:
-            return node.target, arguments
-        target = node.target if name == "expand" else torch.reshape
-        source = self.program.operations[operation.inputs[0]].shape
-        size = arguments[1]
-        assert isinstance(size, list | tuple)
-        if size and source and operation.shape[:1] == source[:1]:
-            size = [-1, *(size[1:] if name == "expand" else operation.shape[1:])]
-        return target, (arguments[0], size, *arguments[2:])
+    def _resolve(self, node: fx.Node) -> Any:
+        """What a traced node computes, as a node of the new graph."""
+        place = self.program.places.get(node)
+        if isinstance(place, int):
+            return self._full(place)
+        if node not in self.again:
+            self.again[node] = self._repeat(node)
+        return self.again[node]
+
+    def _repeat(self, node: fx.Node) -> Any:
+        names = self.program.names
+        if node.name in names:
+            return self._constant(names[node.name], self.program.tensors[names[node.name]])
+        if node.op == "placeholder":
+            return node.meta.get("val")  # an input that is no tensor
+        if node.op == "get_attr":
+            value = operator.attrgetter(str(node.target))(self.program.module)
+            return self._constant(str(node.target), value)
+        target, given = _call(node)
+        arguments = fx.map_arg(given, self._resolve)
+        return self.graph.call_function(target, arguments, fx.map_arg(node.kwargs, self._resolve))
 
     def _constant(self, name: str, value: Tensor, part: bytes = b"") -> fx.Node:
         """A tensor of the model, or a part of one, as an attribute of the new one."""
@@ -253,6 +261,24 @@ class Rewriter:
 
 
 _RESHAPES = frozenset({"view", "reshape", "_unsafe_view", "expand"})
+
+
+def _call(node: fx.Node) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """What a node calls, with which arguments.
+
+    Views become reshapes, for a value may lie in memory otherwise than in the model. One that
+    keeps the first axis keeps it at any batch.
+    """
+    assert callable(node.target)
+    name, arguments = base_name(node), node.args
+    if name not in _RESHAPES or not isinstance(arguments[0], fx.Node):
+        return node.target, arguments
+    target = node.target if name == "expand" else torch.reshape
+    source, shape, size = shape_of(arguments[0]), shape_of(node), arguments[1]
+    assert isinstance(size, list | tuple)
+    if size and source and shape[:1] == source[:1]:
+        size = [-1, *(size[1:] if name == "expand" else shape[1:])]
+    return target, (arguments[0], size, *arguments[2:])
 
 
 def _dtype(operation: Operation) -> torch.dtype:

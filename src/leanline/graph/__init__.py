@@ -4,7 +4,7 @@ from leanline.graph.chains import ChainOrder, Selection, longest_chains, stronge
 from leanline.graph.channel_graph import ChannelGraph, EdgeBlock, Edges
 from leanline.graph.ignore import Ignore, resolve_ignored
 from leanline.graph.liveness import DEAD_VARIANCE, Liveness, find_live, find_untouched
-from leanline.graph.program import KINDS, Operation, Program
+from leanline.graph.program import KINDS, Frozen, Operation, Program
 from leanline.graph.pruning_graph import FilterBlock, GraphReport, PruningGraph, Weigher
 from leanline.graph.trace import trace_program
 
@@ -16,6 +16,7 @@ __all__ = [
     "EdgeBlock",
     "Edges",
     "FilterBlock",
+    "Frozen",
     "GraphReport",
     "Ignore",
     "Liveness",

@@ -11,7 +11,8 @@ from leanline.graph.channel_graph import ChannelGraph, EdgeBlock, log_weights
 from leanline.graph.filters import by_group
 from leanline.graph.program import Operation, Program
 
-_ONE_TO_ONE = frozenset({"identity", "unary", "batch_norm"})
+_ONE_TO_ONE = frozenset({"identity", "unary", "batch_norm", "norm", "gain", "shift"})
+_SOURCES = frozenset({"input", "zeros", "constant"})
 _YES, _NO = np.array(True), np.array(False)
 
 
@@ -92,17 +93,20 @@ class GraphBuilder:
         own = np.arange(self._count, self._count + operation.channels, dtype=np.int32)
         self._count += operation.channels
         self._nodes.append(own)
-        if kind in ("input", "zeros"):
+        if kind in _SOURCES:
             return
         if kind in ("convolution", "linear"):
             scale = folded.get(operation.index) if self._reduce else None
             self._add_filters(operation, inputs[0], own, scale)
         elif kind == "opaque":
             self._add_opaque(inputs, own)
-        elif kind == "add":
-            alpha = np.full(operation.channels, abs(operation.settings["alpha"]))
-            self._add_pairs(inputs[0], own, np.zeros(own.size, dtype=np.float32))
-            self._add_pairs(inputs[1], own, log_weights(alpha))
+        elif kind in ("add", "join", "multiply"):
+            for source, gain in zip(inputs, _gains(operation), strict=True):
+                self._add_pairs(source, own, log_weights(np.full(own.size, gain)))
+        elif kind == "mix":
+            first, second = operation.settings["pairs"]
+            gains = np.full(first.size, operation.settings["gain"])
+            self._add_pairs(np.concatenate(inputs)[first], own[second], log_weights(gains))
         elif kind in ("concat", "slice"):
             source = _merged(operation, inputs)
             self._add_pairs(source, own, np.zeros(own.size, dtype=np.float32))
@@ -117,7 +121,7 @@ class GraphBuilder:
         if operation.kind in _ONE_TO_ONE:
             private = self._roots[operation.index] is not None
             return private or not np.any(self._logs[operation.index] != 0)
-        return False
+        return operation.kind == "mix" and _is_map(operation)
 
     def _log_weight(self, operation: Operation) -> Float32[np.ndarray, "channels"]:
         if operation.kind in ("identity", "pad", "output"):
@@ -201,7 +205,26 @@ def _merged(operation: Operation, inputs: list[np.ndarray]) -> Int[np.ndarray, "
     if operation.kind == "slice":
         settings = operation.settings
         return inputs[0][settings["start"] : settings["stop"] : settings["step"]]
+    if operation.kind == "mix":
+        found: np.ndarray = np.concatenate(inputs)[operation.settings["pairs"][0]]
+        return found
     return inputs[0]
+
+
+def _is_map(operation: Operation) -> bool:
+    """Whether each channel of the result is one channel of the inputs, as it is."""
+    target: np.ndarray = operation.settings["pairs"][1]
+    return operation.settings["gain"] == 1 and np.array_equal(
+        target, np.arange(operation.channels)
+    )
+
+
+def _gains(operation: Operation) -> tuple[float, ...]:
+    """By how much each input of an elementwise operation is scaled."""
+    if operation.kind == "add":
+        return 1.0, abs(operation.settings["alpha"])
+    gains: tuple[float, ...] = operation.settings.get("gains", (1.0,) * len(operation.inputs))
+    return gains
 
 
 def _private_roots(program: Program) -> list[int | None]:

@@ -18,7 +18,8 @@ from leanline.graph.program import Operation, Program
 # Section 4.4.2: a smaller running variance means that the channel is constant.
 DEAD_VARIANCE = 1e-40
 
-_CHANNELWISE = frozenset({"unary", "pool", "resample", "pad", "identity", "output"})
+_CHANNELWISE = frozenset({"unary", "gain", "pool", "resample", "pad", "identity", "output"})
+_ALWAYS = frozenset({"input", "constant", "shift", "opaque"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +73,7 @@ def find_live(
         fed.append(_feed(program, operation, [fed[i] for i in operation.inputs], masks, frozen))
     reach = [np.zeros(operation.channels, dtype=bool) for operation in program.operations]
     for operation in reversed(program.operations):
-        _reach(program, operation, reach, masks)
+        _reach(program, operation, reach, fed, masks)
     channels = tuple(f & r for f, r in zip(fed, reach, strict=True))
     filters: dict[str, np.ndarray] = {}
     for operation in program.operations:
@@ -96,13 +97,16 @@ def _masks(program: Program) -> dict[str, np.ndarray]:
 def _always_fed(program: Program, untouched: Collection[str]) -> frozenset[int]:
     """Operations that may put out constants which cleaning does not zero."""
     shared = {name for name, steps in program.uses.items() if len(steps) > 1}
-    found = set()
+    untouched, found = frozenset(untouched), set()
     for operation in program.operations:
         own, kind = operation.parameters, operation.kind
         if kind == "batch_norm":
             constant = not shared.isdisjoint(own.values())
+        elif kind == "norm":
+            constant = operation.settings["shifted"] or not shared.isdisjoint(own.values())
         elif kind == "convolution" and "bias" in own:
-            constant = own["weight"] in untouched or own["bias"] in shared
+            fixed = untouched | program.computed
+            constant = not fixed.isdisjoint(own.values()) or own["bias"] in shared
         else:
             constant = kind == "linear" and "bias" in own
         if constant:
@@ -128,7 +132,7 @@ def _feed(
     frozen: frozenset[int],
 ) -> Bool[np.ndarray, "channels"]:
     kind, count = operation.kind, operation.channels
-    if kind in ("input", "opaque") or operation.index in frozen:
+    if kind in _ALWAYS or operation.index in frozen:
         return np.ones(count, dtype=bool)
     if kind == "zeros":
         return np.zeros(count, dtype=bool)
@@ -138,12 +142,21 @@ def _feed(
         return np.asarray((mask & given).any(2).reshape(count))
     if kind == "batch_norm":
         return np.asarray(inputs[0] & ~dead_by_variance(program, operation))
-    if kind == "add":
-        return np.asarray(inputs[0] | inputs[1])
+    if kind in ("add", "join"):
+        return np.asarray(np.logical_or.reduce(inputs))
+    if kind == "multiply":
+        return np.asarray(np.logical_and.reduce(inputs))
+    if kind == "norm":
+        return _by_group(operation, inputs[0])
     if kind == "concat":
         return np.concatenate(inputs)
     if kind == "slice":
         return inputs[0][_selection(operation)]
+    if kind == "mix":
+        source, target = operation.settings["pairs"]
+        mixed = np.zeros(count, dtype=bool)
+        mixed[target[np.concatenate(inputs)[source]]] = True
+        return mixed
     assert kind in _CHANNELWISE, kind
     return inputs[0]
 
@@ -152,23 +165,29 @@ def _reach(
     program: Program,
     operation: Operation,
     reach: list[np.ndarray],
+    fed: list[np.ndarray],
     masks: Mapping[str, np.ndarray],
 ) -> None:
     own, kind = reach[operation.index], operation.kind
     if kind == "output":
         own[:] = True
+    if kind == "multiply":
+        own &= fed[operation.index]  # a gate of nothing is not needed
     if kind in ("convolution", "linear"):
         mask = _grouped_mask(program, operation, masks)
         wanted = (mask & own.reshape(mask.shape[0], mask.shape[1], 1)).any(1)
         reach[operation.inputs[0]] |= wanted.reshape(-1)
     elif kind == "batch_norm":
         reach[operation.inputs[0]] |= own & ~dead_by_variance(program, operation)
+    elif kind == "norm":
+        reach[operation.inputs[0]] |= _by_group(operation, own)
     elif kind == "concat":
-        start = 0
-        for source in operation.inputs:
-            stop = start + reach[source].size
-            reach[source] |= own[start:stop]
-            start = stop
+        _reach_parts(operation, own, reach)
+    elif kind == "mix":
+        source, target = operation.settings["pairs"]
+        wanted = np.zeros(sum(reach[i].size for i in operation.inputs), dtype=bool)
+        wanted[source[own[target]]] = True
+        _reach_parts(operation, wanted, reach)
     elif kind == "slice":
         reach[operation.inputs[0]][_selection(operation)] |= own
     elif kind == "opaque":
@@ -190,6 +209,23 @@ def _alive_filters(
     given = fed[operation.inputs[0]].reshape(mask.shape[0], 1, mask.shape[2])
     wanted = channels[operation.index].reshape(mask.shape[0], mask.shape[1], 1)
     return from_group(operation, mask & given & wanted)
+
+
+def _reach_parts(
+    operation: Operation, wanted: Bool[np.ndarray, "_"], reach: list[np.ndarray]
+) -> None:
+    """Pass on what is wanted of the channels of all inputs together."""
+    start = 0
+    for source in operation.inputs:
+        stop = start + reach[source].size
+        reach[source] |= wanted[start:stop]
+        start = stop
+
+
+def _by_group(operation: Operation, flags: Bool[np.ndarray, "_"]) -> Bool[np.ndarray, "_"]:
+    """True for all channels of a group that has one."""
+    groups = flags.reshape(int(operation.settings["groups"]), -1)
+    return np.repeat(groups.any(1), groups.shape[1])
 
 
 def _selection(operation: Operation) -> slice:

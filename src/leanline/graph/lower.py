@@ -1,19 +1,29 @@
-"""From an exported graph to the flat list of operations, by the tables of `operations`."""
+"""From an exported graph to the flat list of operations, by the rules of `rules`."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+import torch
 import torch.fx
 from torch import Tensor
 from torch.fx import Node
 
-from leanline.graph.program import Operation
+from leanline.graph.constants import Constants
+from leanline.graph.moved import Moved, natural_axis, sources
+from leanline.graph.nodes import arguments_of, base_name, module_of, shape_of, source_line
+from leanline.graph.program import Frozen, Operation
 
-_INPUTS = ("self", "input")
-Rule = Callable[["Lowering", Node, Mapping[str, Any]], bool]
+Rule = Callable[["Lowering", Node, Mapping[str, Any]], None]
+Value = int | Moved | tuple["Value | None", ...]
+
+
+class OpaqueError(Exception):
+    """Says why an operator cannot be followed channel by channel."""
 
 
 class Lowering:
@@ -21,6 +31,7 @@ class Lowering:
 
     Args:
         names: Placeholder nodes of parameters, buffers and constants to the users' names.
+        constants: Finds the values of nodes that depend on no input.
         modules: Paths of the model's modules.
         find_rule: Name of an operator to its rule (`rules.find`).
     """
@@ -28,45 +39,131 @@ class Lowering:
     def __init__(
         self,
         names: Mapping[str, str],
+        constants: Constants,
         modules: frozenset[str],
         find_rule: Callable[[str], Rule | None],
     ) -> None:
         self.find_rule = find_rule
         self.names = names
+        self.constants = constants
         self.modules = modules
         self.operations: list[Operation] = []
-        self.value: dict[Node, int | tuple[int | None, ...]] = {}
+        self.value: dict[Node, Value] = {}
+        self.computed: dict[str, Tensor] = {}  # weights that are computed from parameters
+        self.frozen: dict[int, Frozen] = {}  # by operation
+        self._first: list[int] = []  # number of the first channel of each operation
+        self._made: dict[tuple[Node, tuple[int, ...], int], int] = {}
 
     def run(self, graph: torch.fx.Graph, outputs: Sequence[Node]) -> tuple[Operation, ...]:
         """Lower a graph; `outputs` are the nodes of the user's outputs, in order."""
         for node in graph.nodes:
-            if node.op == "placeholder" and node.name not in self.names:
-                if isinstance(node.meta.get("val"), Tensor):
-                    self.emit(node, "input", ())
-            elif node.op in ("call_function", "get_attr") and not self._lower(node):
-                self._opaque(node)
+            if node in self.constants:
+                continue
+            if node.op == "placeholder":
+                self.emit(node, "input", ())
+            elif node.op == "call_function":
+                self._lower(node)
         for position, node in enumerate(outputs):
-            source = self.value.get(node)
-            if isinstance(source, int):
-                self._append(
-                    node, "output", (source,), self.shape(source), {}, {}, f"output_{position}"
-                )
+            if self.holds(node) and isinstance(node.meta.get("val"), Tensor):
+                source = self.operation(node)
+                name = f"output_{position}"
+                shape, axis = self.operations[source].shape, self.operations[source].axis
+                self._append(Operation(0, "output", name, "", (source,), shape, axis=axis))
         return self._without_dead()
 
-    # -- helpers that the rules use
+    # -- arguments
 
-    def shape(self, index: int) -> tuple[int, ...]:
-        """Shape of the result of an operation."""
-        return self.operations[index].shape
+    def holds(self, argument: object) -> bool:
+        """Whether an argument is a tensor that depends on the inputs."""
+        return isinstance(argument, Node) and argument in self.value
 
-    def source(self, node: object) -> int | None:
-        """The operation behind an argument, None if it is no activation."""
-        value = self.value.get(node) if isinstance(node, Node) else None
-        return value if isinstance(value, int) else None
+    def is_constant(self, argument: object) -> bool:
+        """Whether an argument is a node that depends on no input."""
+        return argument in self.constants
 
-    def tensor(self, node: object) -> str | None:
-        """The user's name of an argument that is a parameter or buffer."""
-        return self.names.get(node.name) if isinstance(node, Node) else None
+    def constant(self, argument: object) -> Any:
+        """The value of an argument that depends on no input; numbers are their own."""
+        if isinstance(argument, Node):
+            if argument not in self.constants:
+                raise OpaqueError("a number that depends on the input")
+            return self.constants.value(argument)
+        return argument
+
+    def tensor(self, argument: object, node: Node, role: str) -> str | None:
+        """The name of a parameter, buffer or computed weight; None for None."""
+        if argument is None:
+            return None
+        if not isinstance(argument, Node) or argument not in self.constants:
+            raise OpaqueError(f"its {role} depends on the input")
+        if argument.name in self.names:
+            return self.names[argument.name]
+        value = self.constants.value(argument)
+        if not isinstance(value, Tensor):
+            raise OpaqueError(f"its {role} is a {type(value).__name__}")
+        name = f"{node.name}.{role}"
+        self.computed[name] = value
+        return name
+
+    def operation(self, argument: object, axis: int | None = None) -> int:
+        """The operation that computes an argument, with channels on an axis (None: any)."""
+        if not isinstance(argument, Node):
+            raise OpaqueError("an argument that is no tensor")
+        value = self.value.get(argument)
+        if isinstance(value, int) and axis in (None, self.operations[value].axis):
+            return value
+        shape = shape_of(argument)
+        if argument in self.constants:
+            return self._constant(argument, shape, 1 if axis is None else axis)
+        channel = self.moved(argument).channel
+        return self.mix(argument, shape, natural_axis(channel) if axis is None else axis)
+
+    def moved(self, argument: Node) -> Moved:
+        """Which channel each entry of an argument belongs to."""
+        value = self.value.get(argument)
+        if isinstance(value, Moved):
+            return value
+        if value is None:
+            value = self._constant(argument, shape_of(argument), 1)
+        if not isinstance(value, int):
+            raise OpaqueError("several results where one is read")
+        operation = self.operations[value]
+        numbers = torch.arange(operation.channels, dtype=torch.int32) + self._first[value]
+        if len(operation.shape) < 2:
+            return Moved(numbers[0].expand(operation.shape))
+        shape = [1] * len(operation.shape)
+        shape[operation.axis] = operation.channels
+        return Moved(numbers.reshape(shape).expand(operation.shape))
+
+    def aligned(self, node: Node, arguments: Sequence[Node]) -> list[int]:
+        """Operations of several arguments, broadcast to the shape of a result, on one axis."""
+        shape, axis = shape_of(node), None
+        for argument in arguments:
+            value = self.value.get(argument)
+            if isinstance(value, int) and self._fits(value, shape):
+                axis = self.operations[value].axis
+                break
+        if axis is None:
+            channel = self.moved(arguments[0]).channel
+            axis = natural_axis(channel.broadcast_to(shape))
+        return [self.spread(argument, shape, axis) for argument in arguments]
+
+    def spread(self, argument: Node, shape: tuple[int, ...], axis: int) -> int:
+        """The operation of an argument that is broadcast to a shape with channels on an axis."""
+        value = self.value.get(argument)
+        if isinstance(value, int) and self._fits(value, shape):
+            if self.operations[value].axis == axis:
+                return value
+        if argument in self.constants:
+            return self._constant(argument, shape, axis)
+        return self.mix(argument, shape, axis)
+
+    def _fits(self, index: int, shape: tuple[int, ...]) -> bool:
+        operation = self.operations[index]
+        if len(operation.shape) != len(shape):
+            return False
+        return len(shape) < 2 or operation.channels == shape[operation.axis]
+
+    # -- results
 
     def emit(
         self,
@@ -75,12 +172,30 @@ class Lowering:
         inputs: tuple[int, ...],
         parameters: Mapping[str, str] | None = None,
         settings: Mapping[str, Any] | None = None,
-    ) -> bool:
-        """Append the operation that computes `node` itself."""
-        self.value[node] = self._append(
-            node, kind, inputs, shape_of(node), parameters or {}, settings or {}, node.name
+        axis: int | None = None,
+    ) -> int:
+        """Append the operation that computes `node` itself.
+
+        Its channels are on the axis of its first input, unless another one is given.
+        """
+        if axis is None:
+            axis = self.operations[inputs[0]].axis if inputs else 1
+        index = self._append(
+            Operation(
+                0,
+                kind,
+                node.name,
+                module_of(node, self.modules),
+                inputs,
+                shape_of(node),
+                parameters or {},
+                settings or {},
+                node,
+                axis,
+            )
         )
-        return True
+        self.value[node] = index
+        return index
 
     def emit_first(
         self,
@@ -89,70 +204,117 @@ class Lowering:
         inputs: tuple[int, ...],
         parameters: Mapping[str, str],
         settings: Mapping[str, Any],
-    ) -> bool:
+        axis: int | None = None,
+    ) -> None:
         """Append the operation that computes the first, and only used, of a node's results."""
-        self.emit(node, kind, inputs, parameters, settings)
-        index = self.value[node]
-        if isinstance(index, int) and not isinstance(node.meta.get("val"), Tensor):
+        several = not isinstance(node.meta.get("val"), Tensor)
+        if several and any(user.args[1:] != (0,) and user.users for user in node.users):
+            raise OpaqueError("more than the first of its results is read")
+        index = self.emit(node, kind, inputs, parameters, settings, axis)
+        if several:
             self.value[node] = (index,)
-        return True
 
     def step(
         self, node: Node, kind: str, source: int, settings: Mapping[str, Any], shape: Sequence[int]
     ) -> int:
         """Append one of several operations that together compute `node`."""
         name = f"{node.name}_{kind}{len(self.operations)}"
-        return self._append(node, kind, (source,), tuple(shape), {}, settings, name)
+        axis, module = self.operations[source].axis, module_of(node, self.modules)
+        return self._append(
+            Operation(0, kind, name, module, (source,), tuple(shape), {}, settings, node, axis)
+        )
 
     def channels(self, node: Node, source: int, start: int, stop: int, step: int = 1) -> int:
         """Append a slice of channels."""
-        shape = list(self.shape(source))
-        shape[1] = len(range(start, stop, step))
+        before = self.operations[source]
+        shape = list(before.shape)
+        shape[before.axis] = len(range(start, stop, step))
         return self.step(node, "slice", source, dict(start=start, stop=stop, step=step), shape)
 
-    def _append(
-        self,
-        node: Node,
-        kind: str,
-        inputs: tuple[int, ...],
-        shape: tuple[int, ...],
-        parameters: Mapping[str, str],
-        settings: Mapping[str, Any],
-        name: str,
-    ) -> int:
-        index = len(self.operations)
-        self.operations.append(
-            Operation(
-                index, kind, name, self._module(node), inputs, shape, parameters, settings, node
-            )
+    def mix(self, argument: Node, shape: tuple[int, ...], axis: int) -> int:
+        """The operation that gathers the channels of a moved argument, broadcast to a shape."""
+        key = argument, shape, axis
+        if key in self._made:
+            return self._made[key]
+        moved = self.moved(argument)
+        pairs = sources(moved.channel.broadcast_to(shape), axis)
+        operations = np.searchsorted(self._first, pairs[0], side="right") - 1
+        inputs = tuple(int(index) for index in np.unique(operations))
+        starts = dict(zip(inputs, _starts(self.operations[i].channels for i in inputs), strict=False))
+        shift = np.zeros(len(self.operations), dtype=np.int64)
+        for index, start in starts.items():
+            shift[index] = start - self._first[index]
+        pairs[0] += shift[operations]
+        whole = shape == shape_of(argument)
+        name = f"{argument.name}_mix{len(self.operations)}"
+        settings = dict(pairs=pairs, gain=moved.gain, broadcast=not whole)
+        module = module_of(argument, self.modules)
+        self._made[key] = self._append(
+            Operation(0, "mix", name, module, inputs, shape, {}, settings, argument, axis)
         )
+        return self._made[key]
+
+    def _constant(self, argument: Node, shape: tuple[int, ...], axis: int) -> int:
+        key = argument, shape, axis
+        if key not in self._made:
+            value = self.constants.value(argument)
+            kind = "zeros" if isinstance(value, Tensor) and not bool(value.any()) else "constant"
+            name = f"{argument.name}_{kind}{len(self.operations)}"
+            self._made[key] = self._append(
+                Operation(0, kind, name, "", (), shape, {}, {}, argument, axis)
+            )
+        return self._made[key]
+
+    def _append(self, operation: Operation) -> int:
+        index = len(self.operations)
+        last = self.operations[-1].channels if self.operations else 0
+        self._first.append(self._first[-1] + last if self._first else 0)
+        self.operations.append(replace(operation, index=index))
         return index
 
-    def _module(self, node: Node) -> str:
-        stack = node.meta.get("nn_module_stack") or {}
-        path = str(list(stack.values())[-1][0]).split("@")[0] if stack else ""
-        for prefix in ("L['self'].", "L['self']"):
-            path = path.removeprefix(prefix)
-        return path if path in self.modules else ""
-
-    def _lower(self, node: Node) -> bool:
+    def _lower(self, node: Node) -> None:
+        before = len(self.operations)
         rule = self.find_rule(base_name(node))
-        return rule(self, node, arguments_of(node)) if rule is not None else False
+        try:
+            if rule is None:
+                raise OpaqueError("the meaning of its channels is not known")
+            rule(self, node, arguments_of(node))
+        except OpaqueError as error:
+            del self.operations[before:], self._first[before:]
+            self._made = {key: index for key, index in self._made.items() if index < before}
+            self._opaque(node, str(error))
 
-    def _opaque(self, node: Node) -> None:
-        if node.meta.get("val") is None and not node.users:
+    def _opaque(self, node: Node, reason: str) -> None:
+        read = [other for other in node.all_input_nodes if other in self.value]
+        if not read or (node.meta.get("val") is None and not node.users):
             return  # an assertion
-        inputs = tuple(
-            value
-            for other in node.all_input_nodes
-            if isinstance(value := self.value.get(other), int)
-        )
+        inputs = tuple(dict.fromkeys(i for other in read for i in self._all(other)))
         parameters = {
             other.name: self.names[other.name]
             for other in node.all_input_nodes
             if other.name in self.names
         }
-        self.emit(node, "opaque", inputs, parameters)
+        index = self.emit(node, "opaque", inputs, parameters, axis=1)
+        if base_name(node) != "getitem":
+            module = module_of(node, self.modules)
+            name = base_name(node)
+            self.frozen[index] = Frozen(node.name, name, module, source_line(node), reason)
+
+    def _all(self, node: Node) -> list[int]:
+        value = self.value[node]
+        if isinstance(value, tuple):
+            return [part for part in value if isinstance(part, int)]
+        return [self.operation(node)]
+
+    def places(self) -> dict[Node, int | tuple[int | None, ...]]:
+        """The operations that compute traced nodes."""
+        found: dict[Node, int | tuple[int | None, ...]] = {}
+        for node, value in self.value.items():
+            if isinstance(value, tuple):
+                found[node] = tuple(v if isinstance(v, int) else None for v in value)
+            elif isinstance(value, int):
+                found[node] = value
+        return found
 
     def _without_dead(self) -> tuple[Operation, ...]:
         """Drop what no output needs (inputs stay) and number the rest anew."""
@@ -161,13 +323,21 @@ class Lowering:
         for operation in reversed(self.operations):
             if operation.index in needed:
                 needed.update(operation.inputs)
+        self.unreached = tuple(
+            dict.fromkeys(
+                operation.parameters["weight"]
+                for operation in self.operations
+                if operation.kind in ("convolution", "linear") and operation.index not in needed
+            )
+        )
+        self.frozen = {index: item for index, item in self.frozen.items() if index in needed}
         place = {index: position for position, index in enumerate(sorted(needed))}
         self.value = {
-            node: tuple(place.get(i) if i is not None else None for i in value)
+            node: tuple(place.get(i) if isinstance(i, int) else i for i in value)
             if isinstance(value, tuple)
-            else place[value]
+            else place[value] if isinstance(value, int) else value
             for node, value in self.value.items()
-            if isinstance(value, tuple) or value in place
+            if not isinstance(value, int) or value in place
         }
         return tuple(
             replace(
@@ -180,43 +350,6 @@ class Lowering:
         )
 
 
-def shape_of(node: Node) -> tuple[int, ...]:
-    """Shape of a node's result, of the first where there are several; () if it is no tensor."""
-    value = node.meta.get("val")
-    if isinstance(value, tuple | list) and value:
-        value = value[0]
-    return tuple(int(extent) for extent in value.shape) if isinstance(value, Tensor) else ()
+def _starts(lengths: Any) -> list[int]:
+    return [0, *itertools.accumulate(lengths)]
 
-
-def arguments_of(node: Node) -> dict[str, Any]:
-    """All arguments of a node by their names in the operator's schema, defaults too."""
-    schema = getattr(node.target, "_schema", None)
-    if schema is None:
-        return {}
-    found: dict[str, Any] = {}
-    for position, argument in enumerate(schema.arguments):
-        if position < len(node.args):
-            found[argument.name] = node.args[position]
-        elif argument.name in node.kwargs:
-            found[argument.name] = node.kwargs[argument.name]
-        elif argument.has_default_value():
-            found[argument.name] = argument.default_value
-    return found
-
-
-def plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that are no tensors, lists as tuples."""
-    return {
-        name: tuple(value) if isinstance(value, list | tuple) else value
-        for name, value in arguments.items()
-        if name not in _INPUTS and not isinstance(value, Node)
-    }
-
-
-def base_name(node: Node) -> str:
-    """Name of the operator without namespace, overload and trailing underscore."""
-    schema = getattr(node.target, "_schema", None)
-    if schema is None:
-        return getattr(node.target, "__name__", str(node.target))
-    namespace, _, name = str(schema.name).partition("::")
-    return name.rstrip("_") if namespace == "aten" else str(schema.name)

@@ -1,8 +1,8 @@
 """The registry: what each ATen operator means for channels.
 
 One table for each kind of operation, keyed by the operator's name without namespace, overload and
-trailing underscore (in-place variants mean the same after functionalisation). An operator that
-is in no table is opaque: it freezes its channels and is reported.
+trailing underscore (in-place variants mean the same after functionalisation). `rules` says how each
+is lowered. An operator that is in no table is opaque: it freezes its channels and is reported.
 """
 
 from __future__ import annotations
@@ -61,7 +61,106 @@ UNARY: Mapping[str, Callable[[Arguments], float | None]] = {
     "erf": _constant(2.0 / math.sqrt(math.pi)),  # at 0
     "abs": _constant(1.0),
     "neg": _constant(1.0),
+    "softshrink": _constant(1.0),
+    "hardshrink": _constant(1.0),  # off its jumps
+    "tanhshrink": _constant(1.0),
+    "log_sigmoid": lambda _: None,
+    # Without a bound on all numbers, or with jumps: as if they changed nothing.
+    "square": _constant(1.0),
+    "sqrt": _constant(1.0),
+    "pow": lambda a: (
+        1.0 if isinstance(e := a.get("exponent"), int | float) and e > 0 else None
+    ),
+    "expm1": _constant(1.0),
+    "log1p": _constant(1.0),
+    "tan": _constant(1.0),
+    "sinh": _constant(1.0),
+    "sign": _constant(1.0),
+    "sgn": _constant(1.0),
+    "floor": _constant(1.0),
+    "ceil": _constant(1.0),
+    "round": _constant(1.0),
+    "trunc": _constant(1.0),
+    "frac": _constant(1.0),
+    "nan_to_num": _constant(1.0),
 }
+
+# Elementwise functions with f(0) other than 0, and their Lipschitz constants; 1 without a bound.
+SHIFT: Mapping[str, float] = {
+    "sigmoid": 0.25,  # at 0
+    "hardsigmoid": 1.0 / 6.0,
+    "softplus": 1.0,
+    "log_sigmoid_forward": 1.0,
+    "cos": 1.0,
+    "exp": 1.0,
+    "exp2": 1.0,
+    "log": 1.0,
+    "log2": 1.0,
+    "log10": 1.0,
+    "rsqrt": 1.0,
+    "reciprocal": 1.0,
+    "erfc": 2.0 / math.sqrt(math.pi),
+    "logit": 1.0,
+    "threshold": 1.0,
+    "bitwise_not": 1.0,
+    "logical_not": 1.0,
+    "isnan": 1.0,
+    "isinf": 1.0,
+    "isfinite": 1.0,
+}
+# Elementwise functions of several values that are zero where all of them are.
+JOIN = frozenset(
+    {
+        "maximum",
+        "minimum",
+        "fmax",
+        "fmin",
+        "where",
+        "masked_fill",
+        "addcmul",
+        "addcdiv",
+        "lerp",
+        "hypot",
+        "atan2",
+        "copysign",
+        "remainder",
+        "fmod",
+        "floor_divide",
+        "logical_and",
+        "logical_or",
+        "logical_xor",
+        "bitwise_and",
+        "bitwise_or",
+        "bitwise_xor",
+    }
+)
+COMPARISON = frozenset({"eq", "ne", "gt", "ge", "lt", "le"})
+# Reductions, and their L2 norm over a number of values; 1 for those that are no linear map.
+REDUCTION: Mapping[str, Callable[[int], float]] = {
+    "mean": lambda n: 1.0 / math.sqrt(n),
+    "sum": math.sqrt,
+    "std": lambda n: 1.0 / math.sqrt(max(1, n - 1)),
+    "var": lambda _: 1.0,
+    "amax": lambda _: 1.0,
+    "amin": lambda _: 1.0,
+    "max": lambda _: 1.0,
+    "min": lambda _: 1.0,
+    "median": lambda _: 1.0,
+    "linalg_vector_norm": lambda _: 1.0,
+    "norm": lambda _: 1.0,
+    "any": lambda _: 1.0,
+}
+# Statistics of the picture itself.
+NORM = frozenset(
+    {
+        "instance_norm",
+        "group_norm",
+        "layer_norm",
+        "rms_norm",
+        "native_group_norm",
+        "native_layer_norm",
+    }
+)
 
 # Channel by channel, zero stays zero.
 POOL = frozenset(
@@ -104,9 +203,10 @@ BATCH_NORM = frozenset(
         "native_batch_norm",
         "cudnn_batch_norm",
         "miopen_batch_norm",
+        "_batch_norm_no_update",
     }
 )
-# Same values out as in, as long as the shape and the kind of number stay.
+# Same values out as in, as long as the kind of number stays.
 IDENTITY = frozenset(
     {
         "clone",
@@ -115,20 +215,78 @@ IDENTITY = frozenset(
         "dropout",
         "feature_dropout",
         "alpha_dropout",
+        "feature_alpha_dropout",
+        "native_dropout",
         "detach",
         "to",
         "_to_copy",
         "type_as",
+        "lift_fresh",
         "lift_fresh_copy",
-        "expand",
-        "expand_as",
+        "positive",
+        "resolve_conj",
+        "resolve_neg",
+    }
+)
+ZEROS = frozenset({"new_zeros", "zeros_like"})
+SPLIT = frozenset({"split", "split_with_sizes", "chunk", "tensor_split", "unbind", "unsafe_split", "unsafe_chunk"})
+# Movements that are none when the shape stays.
+RESHAPES = frozenset(
+    {
         "view",
         "_unsafe_view",
         "reshape",
+        "_reshape_alias",
+        "reshape_as",
+        "view_as",
         "flatten",
+        "unflatten",
         "squeeze",
-        "positive",
+        "expand",
+        "expand_as",
+        "broadcast_to",
     }
 )
-ZEROS = frozenset({"zeros", "new_zeros", "zeros_like"})
-SPLIT = frozenset({"split", "split_with_sizes", "chunk", "tensor_split"})
+REPEATS = frozenset(
+    {"expand", "expand_as", "broadcast_to", "repeat", "tile", "repeat_interleave"}
+)
+MOVEMENT = frozenset(
+    {
+        "permute",
+        "transpose",
+        "swapaxes",
+        "swapdims",
+        "movedim",
+        "moveaxis",
+        "t",
+        "numpy_T",
+        "mT",
+        "unsqueeze",
+        "repeat",
+        "tile",
+        "repeat_interleave",
+        "flip",
+        "fliplr",
+        "flipud",
+        "roll",
+        "rot90",
+        "select",
+        "narrow",
+        "index_select",
+        "index",
+        "take_along_dim",
+        "gather",
+        "diagonal",
+        "stack",
+        "hstack",
+        "vstack",
+        "pixel_shuffle",
+        "pixel_unshuffle",
+        "channel_shuffle",
+        "native_channel_shuffle",
+        "unfold",
+        "select_scatter",
+        "permute_copy",
+        "view_copy",
+    }
+)

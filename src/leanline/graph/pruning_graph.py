@@ -12,7 +12,7 @@ from torch import Tensor
 from leanline.errors import ModelError
 from leanline.graph.channel_graph import ChannelGraph
 from leanline.graph.graph_builder import GraphBuilder
-from leanline.graph.program import Operation, Program
+from leanline.graph.program import Frozen, Operation, Program
 
 # Norms of one operation: for a convolution or linear layer in the layout of weight.shape[:2], for
 # anything else one number or one for each channel.
@@ -45,16 +45,18 @@ class GraphReport:
 
     Attributes:
         tracer: Which tracer followed the model.
-        frozen: Operations that nobody knows the channels of, as "name (module)".
+        frozen: What could not be followed channel by channel, where and why.
         unprunable: Weights that are not pruned: ignored convolutions and linear layers.
+        unreached: Weights of convolutions and linear layers that no output depends on.
         num_nodes: Channels in the graph.
         num_edges: Operators in the graph.
         num_filters: Prunable filters.
     """
 
     tracer: str
-    frozen: tuple[str, ...]
+    frozen: tuple[Frozen, ...]
     unprunable: tuple[str, ...]
+    unreached: tuple[str, ...]
     num_nodes: int
     num_edges: int
     num_filters: int
@@ -67,8 +69,11 @@ class GraphReport:
         ]
         if self.unprunable:
             lines.append("not pruned: " + ", ".join(self.unprunable))
+        if self.unreached:
+            lines.append("no output depends on: " + ", ".join(self.unreached))
         if self.frozen:
-            lines.append("channels frozen by: " + ", ".join(self.frozen))
+            lines.append("channels frozen by:")
+            lines.extend(f"  {item}" for item in self.frozen)
         return "\n".join(lines)
 
 
@@ -126,7 +131,8 @@ class PruningGraph:
             if operation.kind not in ("convolution", "linear"):
                 continue
             name = operation.parameters["weight"]
-            if operation.kind == "linear" or is_ignored(name, operation.module, ignored):
+            fixed = operation.kind == "linear" or name in program.computed
+            if fixed or is_ignored(name, operation.module, ignored):
                 unprunable[name] = None
             elif name not in prunable:
                 rows, columns = program.tensors[name].shape[:2]
@@ -144,7 +150,7 @@ class PruningGraph:
                     if unprunable
                     else "no convolution with a weight of its own was found"
                 )
-                + (f"; opaque: {', '.join(program.frozen[:5])}" if program.frozen else "")
+                + (f"; frozen: {'; '.join(map(str, program.frozen[:3]))}" if program.frozen else "")
             )
         offsets = {name: block.offset for name, block in prunable.items()}
         builder = GraphBuilder(program, weigh, offsets, reduce)
@@ -154,6 +160,7 @@ class PruningGraph:
             program.tracer,
             program.frozen,
             tuple(unprunable),
+            program.unreached,
             channels.num_nodes,
             channels.num_edges,
             offset,

@@ -1,27 +1,38 @@
-"""Trace a model to a `Program`: export a copy, functionalise, lower."""
+"""Trace a model to a `Program`: follow a copy, lower its calls."""
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.export import ExportedProgram
-from torch.export.graph_signature import OutputKind
-from torch.fx import Node
+from torch.utils._pytree import tree_leaves, tree_map
 
 from leanline.errors import ModelError
-from leanline.graph.lower import Lowering, base_name
-from leanline.graph.program import Program
+from leanline.graph.constants import Constants
+from leanline.graph.lower import Lowering
+from leanline.graph.nodes import module_of, source_line
+from leanline.graph.program import Frozen, Operation, Program
+from leanline.graph.recorder import record
 from leanline.graph.rules import find
+from leanline.graph.tracers import Traced, export
 from leanline.masks import baked_copy, get_masks
 from leanline.masks.slots import find_slots
 
 _log = logging.getLogger(__name__)
 
-Inputs = Tensor | tuple[Tensor, ...]
+# Tensors, and tuples, lists and dictionaries of them, in the order of the model's arguments.
+Inputs = Tensor | tuple[Any, ...]
+
+_TRACERS: tuple[tuple[str, Callable[[nn.Module, tuple[Any, ...]], Traced]], ...] = (
+    ("torch.export", partial(export, strict=False)),
+    ("torch.export strict", partial(export, strict=True)),
+    ("recorder", record),
+)
 
 
 def trace_program(model: nn.Module, example_inputs: Inputs) -> Program:
@@ -32,7 +43,8 @@ def trace_program(model: nn.Module, example_inputs: Inputs) -> Program:
 
     Args:
         model: Any module.
-        example_inputs: A tensor, or a tuple of tensors, as the model is called with.
+        example_inputs: A tensor, or a tuple of what the model is called with; an argument may be a
+            dictionary or a list of tensors.
 
     Returns:
         The program, with spatial sizes and batch of the example.
@@ -41,22 +53,41 @@ def trace_program(model: nn.Module, example_inputs: Inputs) -> Program:
         ModelError: If a weight or another number that channels are ranked by is not finite, if the
             model fails on the example, or if no tracer can follow it.
     """
-    inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
-    if not all(isinstance(item, Tensor) for item in inputs):
-        kinds = ", ".join(type(item).__name__ for item in inputs)
-        raise ModelError(f"example_inputs must be a tensor or a tuple of tensors, not {kinds}")
+    inputs = _as_arguments(example_inputs)
     kept = get_masks(model)
     copy = baked_copy(model).eval().requires_grad_(False)
+    tensors = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
     devices = sorted(
-        {t.device.index or 0 for t in (*copy.parameters(), *inputs) if t.device.type == "cuda"}
+        {t.device.index or 0 for t in (*copy.parameters(), *tensors) if t.device.type == "cuda"}
     )
-    inputs = tuple(item.detach() for item in inputs)
+    inputs = tree_map(lambda x: x.detach() if isinstance(x, Tensor) else x, inputs)
     with torch.random.fork_rng(devices=devices), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
-        exported, tracer = _export(copy, inputs)
-    program = _program(copy, exported, kept, tracer)
+        traced, tracer = _follow(copy, inputs)
+        program = _program(copy, traced, kept, tracer)
     _check_finite(program)
     return program
+
+
+def _as_arguments(example_inputs: object) -> tuple[Any, ...]:
+    if isinstance(example_inputs, dict):
+        raise ModelError(
+            "example_inputs is a dictionary: give a tuple of the model's arguments, that is "
+            "({...},) for a model that takes one dictionary"
+        )
+    inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
+    if not any(isinstance(leaf, Tensor) for leaf in tree_leaves(inputs)):
+        kinds = ", ".join(type(item).__name__ for item in inputs) or "an empty tuple"
+        raise ModelError(
+            f"example_inputs must be a tensor or a tuple of the model's arguments, not {kinds}"
+        )
+    if any(not isinstance(item, Tensor) and _is_array(item) for item in tree_leaves(inputs)):
+        raise ModelError("example_inputs holds an array: make it a tensor by torch.from_numpy")
+    return inputs
+
+
+def _is_array(item: object) -> bool:
+    return hasattr(item, "__array__")
 
 
 def _check_finite(program: Program) -> None:
@@ -76,11 +107,12 @@ def _check_finite(program: Program) -> None:
         )
 
 
-def _check_runs(model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+def _check_runs(model: nn.Module, inputs: tuple[Any, ...]) -> None:
     try:
         model(*inputs)
     except Exception as error:
-        shapes = ", ".join(f"{tuple(item.shape)} {item.dtype}" for item in inputs)
+        tensors = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
+        shapes = ", ".join(f"{tuple(item.shape)} {item.dtype}" for item in tensors)
         raise ModelError(
             f"the model fails on example_inputs of {shapes}: "
             f"{type(error).__name__}: {_short(error)}"
@@ -93,13 +125,11 @@ def _short(error: BaseException) -> str:
     return text if len(text) <= 300 else text[:297] + "..."
 
 
-def _export(model: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[ExportedProgram, str]:
+def _follow(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[Traced, str]:
     said: list[str] = []
-    tracers: Iterable[tuple[str, bool]] = (("torch.export", False), ("torch.export strict", True))
-    for name, strict in tracers:
+    for name, tracer in _TRACERS:
         try:
-            exported = torch.export.export(model, inputs, strict=strict)
-            return _functional(exported), name
+            return tracer(model, inputs), name
         except Exception as error:
             if not said:
                 _check_runs(model, inputs)
@@ -108,68 +138,57 @@ def _export(model: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[ExportedProgr
     raise ModelError("the model cannot be traced; " + "; ".join(said))
 
 
-def _functional(exported: ExportedProgram) -> ExportedProgram:
-    """Make in-place operations ones that make new tensors, and composite ones simple ones.
-
-    That takes as long as the export, so it is left out where all operations are known as they are.
-    """
-    nodes = [node for node in exported.graph.nodes if node.op == "call_function"]
-    if all(find(base_name(node)) is not None and not _mutates(node) for node in nodes):
-        return exported
-    decompose: Callable[..., ExportedProgram] = exported.run_decompositions
-    return decompose({})
-
-
-def _mutates(node: Node) -> bool:
-    schema = getattr(node.target, "_schema", None)
-    return schema is not None and bool(schema.is_mutable)
-
-
 def _program(
-    model: nn.Module, exported: ExportedProgram, kept: dict[str, Tensor], tracer: str
+    model: nn.Module, traced: Traced, kept: dict[str, Tensor], tracer: str
 ) -> Program:
-    signature = exported.graph_signature
     slots = find_slots(model)
-    names: dict[str, str] = {
-        node: slots[name].name if name in slots else name
-        for node, name in signature.inputs_to_parameters.items()
+    names = {
+        node: slots[name].name if name in slots else name for node, name in traced.names.items()
     }
-    names.update(signature.inputs_to_buffers)
-    names.update(signature.inputs_to_lifted_tensor_constants)
     tensors: dict[str, Tensor] = {
         name: tensor.detach()
         for name, tensor in (
             *model.named_parameters(),
             *model.named_buffers(),
-            *((k, v) for k, v in exported.constants.items() if isinstance(v, Tensor)),
+            *traced.tensors.items(),
         )
     }
+    values = {node: tensors[name] for node, name in names.items() if name in tensors}
+    constants = Constants(traced.module, {**traced.numbers, **values})
     modules = frozenset(path for path, _ in model.named_modules(remove_duplicate=False))
-    lowering = Lowering(names, modules, find)
-    operations = lowering.run(exported.graph, _outputs(exported))
-    frozen = tuple(
-        f"{operation.name} ({operation.module})" if operation.module else operation.name
-        for operation in operations
-        if operation.kind == "opaque"
-    )
+    lowering = Lowering(names, constants, modules, find)
+    operations = lowering.run(traced.module.graph, traced.outputs)
+    read = {name for operation in operations for name in operation.parameters.values()}
+    computed = {name: value for name, value in lowering.computed.items() if name in read}
     return Program(
         operations=operations,
-        module=exported.graph_module,
-        tensors=tensors,
+        module=traced.module,
+        tensors=tensors | computed,
         kept=kept,
         tracer=tracer,
-        frozen=frozen,
-        places=lowering.value,
+        frozen=(*lowering.frozen.values(), *_computed(operations, computed, modules)),
+        unreached=tuple(name for name in lowering.unreached if name not in read),
+        computed=frozenset(computed),
+        names=names,
+        places=lowering.places(),
         parameters=tuple(name for name, _ in model.named_parameters()),
     )
 
 
-def _outputs(exported: ExportedProgram) -> list[Node]:
-    node = next(node for node in exported.graph.nodes if node.op == "output")
-    arguments = node.args[0]
-    assert isinstance(arguments, tuple | list)
-    return [
-        argument
-        for argument, spec in zip(arguments, exported.graph_signature.output_specs, strict=True)
-        if spec.kind == OutputKind.USER_OUTPUT and isinstance(argument, Node)
-    ]
+def _computed(
+    operations: tuple[Operation, ...], computed: dict[str, Tensor], modules: frozenset[str]
+) -> list[Frozen]:
+    """Layers whose weights no mask can be put on."""
+    found = []
+    for operation in operations:
+        if operation.node is not None and operation.parameters.get("weight") in computed:
+            found.append(
+                Frozen(
+                    operation.node.name,
+                    operation.kind,
+                    module_of(operation.node, modules),
+                    source_line(operation.node),
+                    "its weight is computed from other parameters",
+                )
+            )
+    return found

@@ -109,8 +109,8 @@ def clean(
 
 
 def unprunable(program: Program, ignored: Collection[str]) -> frozenset[str]:
-    """Weights of convolutions that are ignored, by name of their module or for want of a mask."""
-    return find_untouched(program) | {
+    """Weights of convolutions that are ignored, computed, or without a mask beside masked ones."""
+    return find_untouched(program) | program.computed | {
         operation.parameters["weight"]
         for operation in program.operations
         if operation.kind == "convolution"

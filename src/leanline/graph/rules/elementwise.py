@@ -1,0 +1,166 @@
+"""Operators on every value by itself: activations, sums, products, gates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.fx import Node
+
+from leanline.graph import operations as tables
+from leanline.graph.lower import Lowering, OpaqueError, Rule
+from leanline.graph.nodes import base_name, plain, shape_of
+
+
+def unary(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
+    """A function of each value; what it is at zero decides what kind it is."""
+    if len(node.all_input_nodes) != 1:
+        join(to, node, given)  # a bound that is a tensor
+        return
+    name = base_name(node)
+    source = to.operation(node.all_input_nodes[0])
+    if to.operations[source].shape != shape_of(node):
+        raise OpaqueError("a function that changes the shape")
+    lipschitz = tables.UNARY[name](given)
+    if lipschitz is None:
+        to.emit(node, "shift", (source,), {}, dict(function=name, gain=1.0))
+    else:
+        settings = dict(function=name, lipschitz=lipschitz, **plain(given))
+        to.emit(node, "unary", (source,), {}, settings)
+
+
+def shift(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
+    """A function that is not zero at zero."""
+    if len(node.all_input_nodes) != 1:
+        join(to, node, given)
+        return
+    source, name = to.operation(node.all_input_nodes[0]), base_name(node)
+    to.emit(node, "shift", (source,), {}, dict(function=name, gain=tables.SHIFT[name]))
+
+
+def prelu(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
+    """A leaky ReLU with slopes that are learned."""
+    weight = to.tensor(given["weight"], node, "slope")
+    source = to.operation(given["self"], axis=1)
+    if weight is None or weight in to.computed:
+        raise OpaqueError("its slope is computed")
+    to.emit(node, "unary", (source,), {"slope": weight}, dict(function="prelu", lipschitz=1.0))
+
+
+def add(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
+    """Sum or difference of two pictures, or of one and a constant."""
+    name = base_name(node)
+    first, second = given["self"], given["other"]
+    alpha = given.get("alpha", 1)
+    if isinstance(alpha, Node):
+        raise OpaqueError("a factor that depends on the input")
+    gains = (1.0, float(alpha) * (-1.0 if name == "sub" else 1.0))
+    if name == "rsub":
+        gains = (-float(alpha), 1.0)
+    if to.holds(first) and to.holds(second):
+        indices = to.aligned(node, (first, second))
+        shapes = {to.operations[index].shape for index in indices}
+        if name != "rsub" and shapes == {shape_of(node)}:
+            to.emit(node, "add", tuple(indices), {}, dict(alpha=gains[1]))
+        else:
+            to.emit(node, "join", tuple(indices), {}, dict(gains=tuple(map(abs, gains))))
+        return
+    own, other = (first, second) if to.holds(first) else (second, first)
+    (source,) = to.aligned(node, (own,))
+    gain = abs(gains[0] if own is first else gains[1])
+    constant = to.constant(other)
+    nothing = not isinstance(constant, Tensor) and constant == 0
+    kind = "gain" if nothing or _is_zero(constant) else "shift"
+    to.emit(node, kind, (source,), {}, dict(function=name, gain=gain))
+
+
+def _is_zero(value: Any) -> bool:
+    return isinstance(value, Tensor) and not bool(value.any())
+
+
+def multiply(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
+    """A gate, or multiplication and division by a constant."""
+    name = base_name(node)
+    first, second = given["self"], given["other"]
+    if given.get("rounding_mode") is not None:
+        join(to, node, given)
+        return
+    if to.holds(first) and to.holds(second):
+        if first is second:
+            to.emit(node, "join", (to.operation(first),), {}, dict(gains=(1.0,)))
+        else:
+            indices = tuple(to.aligned(node, (first, second)))
+            to.emit(node, "multiply", indices, {}, dict(function=name))
+        return
+    own, other = (first, second) if to.holds(first) else (second, first)
+    constant = to.constant(other)
+    if name == "div" and own is second:  # a constant divided by a picture
+        to.emit(node, "shift", tuple(to.aligned(node, (own,))), {}, dict(function=name, gain=1.0))
+        return
+    if isinstance(constant, bool):
+        constant = int(constant)
+    if isinstance(constant, int | float) and to.operations[to.operation(own)].shape == shape_of(
+        node
+    ):
+        if name == "div" and constant == 0:
+            raise OpaqueError("a division by 0")
+        factor = float(constant) if name == "mul" else 1.0 / float(constant)
+        settings = dict(function="scale", factor=factor, lipschitz=abs(factor))
+        to.emit(node, "unary", (to.operation(own),), {}, settings)
+        return
+    (source,) = to.aligned(node, (own,))
+    gain = _gain(to, node, source, constant, name)
+    to.emit(node, "gain", (source,), {}, dict(function=name, gain=gain))
+
+
+def _gain(to: Lowering, node: Node, source: int, constant: Any, name: str) -> np.ndarray | float:
+    """Largest factor of each channel."""
+    value = torch.as_tensor(constant).detach().double().cpu().abs()
+    value = value if name == "mul" else value.reciprocal()
+    if not bool(torch.isfinite(value).all()):
+        raise OpaqueError("a factor that is not finite")
+    shape, axis = shape_of(node), to.operations[source].axis
+    if len(shape) < 2 or value.ndim == 0:
+        return float(value.max())
+    value = value.reshape((1,) * (len(shape) - value.ndim) + tuple(value.shape))
+    largest = value.amax([place for place in range(len(shape)) if place != axis])
+    return largest.broadcast_to((shape[axis],)).numpy().copy()
+
+
+def join(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
+    """Several values into one, zero where all of them are."""
+    pictures = [argument for argument in node.all_input_nodes if to.holds(argument)]
+    others = [argument for argument in node.all_input_nodes if not to.holds(argument)]
+    name = base_name(node)
+    constants = [to.constant(argument) for argument in others]
+    if name in ("where", "masked_fill"):  # a condition is no value
+        condition = given["condition" if name == "where" else "mask"]
+        constants = [to.constant(a) for a in others if a is not condition]
+        constants += [v for k, v in given.items() if k in ("other", "value", "self")]
+    fills = [
+        value
+        for value in constants
+        if (isinstance(value, Tensor) and bool(value.any()))
+        or (isinstance(value, int | float) and value != 0)
+    ]
+    zero = not fills and name not in tables.COMPARISON
+    indices = tuple(to.aligned(node, pictures))
+    if zero:
+        to.emit(node, "join", indices, {}, dict(function=name, gains=(1.0,) * len(indices)))
+    elif len(indices) == 1:
+        to.emit(node, "shift", indices, {}, dict(function=name, gain=1.0))
+    else:
+        raise OpaqueError("values of several pictures and a constant")
+
+
+RULES: Mapping[str, Rule] = (
+    dict.fromkeys(tables.UNARY, unary)
+    | dict.fromkeys(tables.SHIFT, shift)
+    | dict.fromkeys(tables.JOIN | tables.COMPARISON, join)
+    | dict.fromkeys(("prelu", "_prelu_kernel"), prelu)
+    | dict.fromkeys(("add", "sub", "rsub"), add)
+    | dict.fromkeys(("mul", "div"), multiply)
+)

@@ -1,0 +1,84 @@
+"""Follow a model through its forward pass: `torch.export`, and where that fails a recorder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+from torch.export.graph_signature import OutputKind
+from torch.fx import GraphModule, Node
+
+from leanline.graph.nodes import base_name
+from leanline.graph.rules import find
+
+
+@dataclass(frozen=True, eq=False)
+class Traced:
+    """A graph of ATen calls without side effects.
+
+    Attributes:
+        module: The graph.
+        names: Placeholder nodes of parameters, buffers and constants, by name, to their names in
+            the model.
+        tensors: What the names stand for, parameters and buffers of the model left out.
+        numbers: Placeholder nodes of inputs that are no tensors, by name, to their values.
+        outputs: The nodes of the model's outputs, in order.
+    """
+
+    module: GraphModule
+    names: dict[str, str]
+    tensors: dict[str, Tensor]
+    numbers: dict[str, Any]
+    outputs: list[Node]
+
+
+def export(model: nn.Module, inputs: tuple[Any, ...], strict: bool) -> Traced:
+    """Trace by `torch.export`."""
+    exported = _functional(torch.export.export(model, inputs, strict=strict))
+    signature = exported.graph_signature
+    names: dict[str, str] = {
+        **signature.inputs_to_parameters,
+        **signature.inputs_to_buffers,
+        **signature.inputs_to_lifted_tensor_constants,
+    }
+    constants = {k: v for k, v in exported.constants.items() if isinstance(v, Tensor)}
+    numbers = {
+        node.name: node.meta.get("val")
+        for node in exported.graph.nodes
+        if node.op == "placeholder"
+        and node.name not in names
+        and not isinstance(node.meta.get("val"), Tensor)
+    }
+    return Traced(exported.graph_module, names, constants, numbers, _outputs(exported))
+
+
+def _functional(exported: ExportedProgram) -> ExportedProgram:
+    """Make in-place operations ones that make new tensors, and composite ones simple ones.
+
+    That takes as long as the export, so it is left out where all operations are known as they are.
+    """
+    nodes = [node for node in exported.graph.nodes if node.op == "call_function"]
+    if all(find(base_name(node)) is not None and not _mutates(node) for node in nodes):
+        return exported
+    decompose: Callable[..., ExportedProgram] = exported.run_decompositions
+    return decompose({})
+
+
+def _mutates(node: Node) -> bool:
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and bool(schema.is_mutable)
+
+
+def _outputs(exported: ExportedProgram) -> list[Node]:
+    node = next(node for node in exported.graph.nodes if node.op == "output")
+    arguments = node.args[0]
+    assert isinstance(arguments, tuple | list)
+    return [
+        argument
+        for argument, spec in zip(arguments, exported.graph_signature.output_specs, strict=True)
+        if spec.kind == OutputKind.USER_OUTPUT and isinstance(argument, Node)
+    ]
