@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -25,5 +25,6 @@ FilterMask: TypeAlias = Bool[Tensor, "out in"]
 Masks: TypeAlias = Mapping[str, Bool[Tensor, "_ _"]]
 """The filter masks of a network, by the name of the weight ("layer.weight")."""
 
-ExampleInputs: TypeAlias = Tensor | tuple[Tensor, ...]
-"""What a network is called with, to trace or time it."""
+ExampleInputs: TypeAlias = Tensor | tuple[Any, ...]
+"""What a network is called with, to trace or time it: a tensor, or a tuple of its arguments, each a
+tensor or a dictionary or list of tensors."""

@@ -20,6 +20,7 @@ from leanline.graph.program import Program
 from leanline.masks import baked_copy
 from leanline.masks.slots import find_slots
 from leanline.runtime.agreement import deviation, draw_like
+from leanline.types import ExampleInputs
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ TIES = 1e-3
 """Largest share of integers (classes) that may differ, because rounding decides a tie."""
 
 
-def compact(model: nn.Module, example_inputs: Tensor | tuple[Tensor, ...]) -> nn.Module:
+def compact(model: nn.Module, example_inputs: ExampleInputs) -> nn.Module:
     """Build the smaller network whose output equals that of the masked model.
 
     Channels that are zero, and channels that no output needs, go; so do the rows and columns of
@@ -81,9 +82,7 @@ def build(model: nn.Module, program: Program, plan: CompactPlan) -> torch.fx.Gra
     return small
 
 
-def _verify(
-    model: nn.Module, small: nn.Module, example_inputs: Tensor | tuple[Tensor, ...]
-) -> None:
+def _verify(model: nn.Module, small: nn.Module, example_inputs: ExampleInputs) -> None:
     inputs = draw_like(example_inputs)
     index, error = _worst(model, small, inputs)
     if error <= TOLERANCE:

@@ -19,6 +19,7 @@ from torch import Tensor
 from leanline.compaction.plan import CompactPlan
 from leanline.errors import CheckpointError
 from leanline.graph.program import Program
+from leanline.types import ExampleInputs
 from leanline.version import __version__
 
 FORMAT = 1
@@ -67,7 +68,7 @@ class Recipe:
         program: Program,
         plan: CompactPlan,
         architecture: type,
-        example_inputs: Tensor | tuple[Tensor, ...],
+        example_inputs: ExampleInputs,
     ) -> Recipe:
         """The recipe of a plan."""
         inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)

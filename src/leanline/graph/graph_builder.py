@@ -214,9 +214,7 @@ def _merged(operation: Operation, inputs: list[np.ndarray]) -> Int[np.ndarray, "
 def _is_map(operation: Operation) -> bool:
     """Whether each channel of the result is one channel of the inputs, as it is."""
     target: np.ndarray = operation.settings["pairs"][1]
-    return operation.settings["gain"] == 1 and np.array_equal(
-        target, np.arange(operation.channels)
-    )
+    return operation.settings["gain"] == 1 and np.array_equal(target, np.arange(operation.channels))
 
 
 def _gains(operation: Operation) -> tuple[float, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -150,9 +149,9 @@ class Lowering:
     def spread(self, argument: Node, shape: tuple[int, ...], axis: int) -> int:
         """The operation of an argument that is broadcast to a shape with channels on an axis."""
         value = self.value.get(argument)
-        if isinstance(value, int) and self._fits(value, shape):
-            if self.operations[value].axis == axis:
-                return value
+        fits = isinstance(value, int) and self._fits(value, shape)
+        if isinstance(value, int) and fits and self.operations[value].axis == axis:
+            return value
         if argument in self.constants:
             return self._constant(argument, shape, axis)
         return self.mix(argument, shape, axis)
@@ -240,10 +239,10 @@ class Lowering:
         pairs = sources(moved.channel.broadcast_to(shape), axis)
         operations = np.searchsorted(self._first, pairs[0], side="right") - 1
         inputs = tuple(int(index) for index in np.unique(operations))
-        starts = dict(zip(inputs, _starts(self.operations[i].channels for i in inputs), strict=False))
-        shift = np.zeros(len(self.operations), dtype=np.int64)
-        for index, start in starts.items():
+        shift, start = np.zeros(len(self.operations), dtype=np.int64), 0
+        for index in inputs:
             shift[index] = start - self._first[index]
+            start += self.operations[index].channels
         pairs[0] += shift[operations]
         whole = shape == shape_of(argument)
         name = f"{argument.name}_mix{len(self.operations)}"
@@ -323,19 +322,14 @@ class Lowering:
         for operation in reversed(self.operations):
             if operation.index in needed:
                 needed.update(operation.inputs)
-        self.unreached = tuple(
-            dict.fromkeys(
-                operation.parameters["weight"]
-                for operation in self.operations
-                if operation.kind in ("convolution", "linear") and operation.index not in needed
-            )
-        )
         self.frozen = {index: item for index, item in self.frozen.items() if index in needed}
         place = {index: position for position, index in enumerate(sorted(needed))}
         self.value = {
             node: tuple(place.get(i) if isinstance(i, int) else i for i in value)
             if isinstance(value, tuple)
-            else place[value] if isinstance(value, int) else value
+            else place[value]
+            if isinstance(value, int)
+            else value
             for node, value in self.value.items()
             if not isinstance(value, int) or value in place
         }
@@ -348,8 +342,3 @@ class Lowering:
             for operation in self.operations
             if operation.index in place
         )
-
-
-def _starts(lengths: Any) -> list[int]:
-    return [0, *itertools.accumulate(lengths)]
-

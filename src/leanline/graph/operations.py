@@ -68,9 +68,7 @@ UNARY: Mapping[str, Callable[[Arguments], float | None]] = {
     # Without a bound on all numbers, or with jumps: as if they changed nothing.
     "square": _constant(1.0),
     "sqrt": _constant(1.0),
-    "pow": lambda a: (
-        1.0 if isinstance(e := a.get("exponent"), int | float) and e > 0 else None
-    ),
+    "pow": lambda a: 1.0 if isinstance(e := a.get("exponent"), int | float) and e > 0 else None,
     "expm1": _constant(1.0),
     "log1p": _constant(1.0),
     "tan": _constant(1.0),
@@ -229,7 +227,9 @@ IDENTITY = frozenset(
     }
 )
 ZEROS = frozenset({"new_zeros", "zeros_like"})
-SPLIT = frozenset({"split", "split_with_sizes", "chunk", "tensor_split", "unbind", "unsafe_split", "unsafe_chunk"})
+SPLIT = frozenset(
+    {"split", "split_with_sizes", "chunk", "tensor_split", "unbind", "unsafe_split", "unsafe_chunk"}
+)
 # Movements that are none when the shape stays.
 RESHAPES = frozenset(
     {
@@ -247,9 +247,7 @@ RESHAPES = frozenset(
         "broadcast_to",
     }
 )
-REPEATS = frozenset(
-    {"expand", "expand_as", "broadcast_to", "repeat", "tile", "repeat_interleave"}
-)
+REPEATS = frozenset({"expand", "expand_as", "broadcast_to", "repeat", "tile", "repeat_interleave"})
 MOVEMENT = frozenset(
     {
         "permute",
@@ -271,7 +269,6 @@ MOVEMENT = frozenset(
         "roll",
         "rot90",
         "select",
-        "narrow",
         "index_select",
         "index",
         "take_along_dim",

@@ -32,7 +32,7 @@ KINDS = (
     "multiply",  # elementwise on two inputs, zero where one is: a gate
     "concat",  # along the channels
     "slice",  # channels start:stop:step
-    "mix",  # each channel of the result comes from some channels: shuffle, flatten, sum over channels
+    "mix",  # each channel of the result comes from some channels: shuffle, flatten, channel sum
     "identity",  # same values (clone, dropout in eval mode, cast, contiguous)
     "output",  # an output of the network
     "opaque",  # everything else: freezes the channels it reads and writes

@@ -41,9 +41,10 @@ def record(model: nn.Module, inputs: tuple[Any, ...]) -> Traced:
     leaves, structure = tree_flatten(inputs)
     tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
 
+    for position, tensor in enumerate(tensors):
+        recorder.input(position, tensor)
+
     def forward(*given: Tensor) -> list[Any]:
-        for position, tensor in enumerate(given):
-            recorder.input(position, _inner(tensor))
         pieces = iter(given)
         own = [next(pieces) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         found = model(*tree_unflatten(own, structure))
@@ -65,9 +66,9 @@ def _inner(tensor: Tensor) -> Tensor:
     return torch._from_functional_tensor(value) if torch._is_functional_tensor(value) else value
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # of PyTorch's own class
     def __init__(self, known: dict[int, str]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.graph = Graph()
         self.names: dict[str, str] = {}
         self.constants: dict[str, Tensor] = {}
@@ -83,14 +84,18 @@ class _Recorder(TorchDispatchMode):
     @contextmanager
     def modules(self, model: nn.Module) -> Iterator[None]:
         """Follow which module is running."""
+        paths = {module: path for path, module in model.named_modules()}
+
+        def enter(module: nn.Module, _: Any) -> None:
+            self._path.append(paths[module])
+
+        def leave(*_: Any) -> None:
+            self._path.pop()
+
         with ExitStack() as hooks:
-            for path, module in model.named_modules():
-                before = module.register_forward_pre_hook(
-                    lambda *_, path=path: self._path.append(path)
-                )
-                after = module.register_forward_hook(lambda *_: self._path.pop() and None)
-                hooks.callback(before.remove)
-                hooks.callback(after.remove)
+            for module in paths:
+                hooks.callback(module.register_forward_pre_hook(enter).remove)
+                hooks.callback(module.register_forward_hook(leave).remove)
             yield
 
     def node(self, tensor: Tensor) -> Node:
@@ -108,9 +113,7 @@ class _Recorder(TorchDispatchMode):
         assert isinstance(found, Node)
         return found
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         def replace(value: Any) -> Any:
             return self.node(value) if isinstance(value, Tensor) else value
 
@@ -118,7 +121,7 @@ class _Recorder(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         if not isinstance(result, Tensor | tuple | list):
             return result
-        node = self.graph.call_function(func, given, named)
+        node = self.graph.call_function(_without_copy(func), given, named)
         node.meta["stack_trace"] = _caller()
         node.meta["nn_module_stack"] = {"": (self._path[-1] if self._path else "", "")}
         self._note(node, result)
@@ -139,6 +142,15 @@ class _Recorder(TorchDispatchMode):
         )
         if isinstance(result, Tensor):
             self._nodes[result] = node
+
+
+def _without_copy(func: Any) -> Any:
+    """The plain movement behind one that copies, as functionalisation writes them."""
+    namespace, _, name = func._schema.name.partition("::")
+    packet = getattr(torch.ops.aten, name.removesuffix("_copy"), None)
+    if namespace != "aten" or name in ("_to_copy", "lift_fresh_copy") or packet is None:
+        return func
+    return getattr(packet, func._overloadname, func)
 
 
 def _caller() -> str:

@@ -18,15 +18,14 @@ from leanline.graph.lower import Lowering
 from leanline.graph.nodes import module_of, source_line
 from leanline.graph.program import Frozen, Operation, Program
 from leanline.graph.recorder import record
+from leanline.graph.replay import check_trace
 from leanline.graph.rules import find
 from leanline.graph.tracers import Traced, export
 from leanline.masks import baked_copy, get_masks
 from leanline.masks.slots import find_slots
+from leanline.types import ExampleInputs
 
 _log = logging.getLogger(__name__)
-
-# Tensors, and tuples, lists and dictionaries of them, in the order of the model's arguments.
-Inputs = Tensor | tuple[Any, ...]
 
 _TRACERS: tuple[tuple[str, Callable[[nn.Module, tuple[Any, ...]], Traced]], ...] = (
     ("torch.export", partial(export, strict=False)),
@@ -35,7 +34,7 @@ _TRACERS: tuple[tuple[str, Callable[[nn.Module, tuple[Any, ...]], Traced]], ...]
 )
 
 
-def trace_program(model: nn.Module, example_inputs: Inputs) -> Program:
+def trace_program(model: nn.Module, example_inputs: ExampleInputs) -> Program:
     """Trace a network in eval mode.
 
     The model is copied first and not touched: training flags, gradients, masks, buffers and random
@@ -64,7 +63,7 @@ def trace_program(model: nn.Module, example_inputs: Inputs) -> Program:
     with torch.random.fork_rng(devices=devices), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
         traced, tracer = _follow(copy, inputs)
-        program = _program(copy, traced, kept, tracer)
+        program = _program(copy, inputs, traced, kept, tracer)
     _check_finite(program)
     return program
 
@@ -129,7 +128,10 @@ def _follow(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[Traced, str]:
     said: list[str] = []
     for name, tracer in _TRACERS:
         try:
-            return tracer(model, inputs), name
+            traced = tracer(model, inputs)
+            if not traced.outputs:
+                raise ModelError("it returns no tensor that was computed")
+            return traced, name
         except Exception as error:
             if not said:
                 _check_runs(model, inputs)
@@ -139,7 +141,11 @@ def _follow(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[Traced, str]:
 
 
 def _program(
-    model: nn.Module, traced: Traced, kept: dict[str, Tensor], tracer: str
+    model: nn.Module,
+    inputs: tuple[Any, ...],
+    traced: Traced,
+    kept: dict[str, Tensor],
+    tracer: str,
 ) -> Program:
     slots = find_slots(model)
     names = {
@@ -153,11 +159,20 @@ def _program(
             *traced.tensors.items(),
         )
     }
-    values = {node: tensors[name] for node, name in names.items() if name in tensors}
-    constants = Constants(traced.module, {**traced.numbers, **values})
+    values: dict[str, Any] = {
+        node: tensors[name] for node, name in names.items() if name in tensors
+    }
+    values |= traced.numbers
+    check_trace(model, inputs, traced.module, values, traced.outputs)
+    constants = Constants(traced.module, values)
     modules = frozenset(path for path, _ in model.named_modules(remove_duplicate=False))
     lowering = Lowering(names, constants, modules, find)
     operations = lowering.run(traced.module.graph, traced.outputs)
+    if all(operation.kind != "output" for operation in operations):
+        raise ModelError(
+            f"no output depends on the inputs, as far as {tracer} could follow the model: does it "
+            "leave PyTorch on the way, or return numbers instead of tensors?"
+        )
     read = {name for operation in operations for name in operation.parameters.values()}
     computed = {name: value for name, value in lowering.computed.items() if name in read}
     return Program(
@@ -167,12 +182,26 @@ def _program(
         kept=kept,
         tracer=tracer,
         frozen=(*lowering.frozen.values(), *_computed(operations, computed, modules)),
-        unreached=tuple(name for name in lowering.unreached if name not in read),
+        unreached=_unreached(model, names, read),
         computed=frozenset(computed),
         names=names,
         places=lowering.places(),
         parameters=tuple(name for name, _ in model.named_parameters()),
     )
+
+
+def _unreached(model: nn.Module, names: dict[str, str], read: set[str]) -> tuple[str, ...]:
+    """Weights of layers that nothing on the way to an output reads."""
+    followed = set(names.values()) & read
+    found = []
+    slots = find_slots(model)
+    for path, module in model.named_modules():
+        name = f"{path}.weight" if path else "weight"
+        if isinstance(module, nn.modules.conv._ConvNd | nn.Linear) and name in slots:
+            name = slots[name].name
+            if name not in followed:
+                found.append(name)
+    return tuple(dict.fromkeys(found))
 
 
 def _computed(

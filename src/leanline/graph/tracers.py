@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import io
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +41,8 @@ class Traced:
 
 def export(model: nn.Module, inputs: tuple[Any, ...], strict: bool) -> Traced:
     """Trace by `torch.export`."""
-    exported = _functional(torch.export.export(model, inputs, strict=strict))
+    with _quiet():
+        exported = _functional(torch.export.export(model, inputs, strict=strict))
     signature = exported.graph_signature
     names: dict[str, str] = {
         **signature.inputs_to_parameters,
@@ -54,6 +58,18 @@ def export(model: nn.Module, inputs: tuple[Any, ...], strict: bool) -> Traced:
         and not isinstance(node.meta.get("val"), Tensor)
     }
     return Traced(exported.graph_module, names, constants, numbers, _outputs(exported))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter from printing graphs and warnings when it fails: others try after it."""
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.WARNING))
+    try:
+        with redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)
 
 
 def _functional(exported: ExportedProgram) -> ExportedProgram:

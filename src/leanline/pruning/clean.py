@@ -21,6 +21,7 @@ from leanline.graph import (
 )
 from leanline.graph.pruning_graph import is_ignored
 from leanline.masks import apply_channel_masks, apply_masks, get_channel_masks
+from leanline.types import ExampleInputs
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,7 @@ class CleanReport:
         )
 
 
-def clean(
-    model: nn.Module, example_inputs: Tensor | tuple[Tensor, ...], ignore: Ignore = ()
-) -> CleanReport:
+def clean(model: nn.Module, example_inputs: ExampleInputs, ignore: Ignore = ()) -> CleanReport:
     """Hold at zero, in place, all that is on no path from an input to an output (section 4.4.2).
 
     Filters into or out of dead channels are masked, and so are the biases and the batch-norm
@@ -110,12 +109,16 @@ def clean(
 
 def unprunable(program: Program, ignored: Collection[str]) -> frozenset[str]:
     """Weights of convolutions that are ignored, computed, or without a mask beside masked ones."""
-    return find_untouched(program) | program.computed | {
-        operation.parameters["weight"]
-        for operation in program.operations
-        if operation.kind == "convolution"
-        and is_ignored(operation.parameters["weight"], operation.module, ignored)
-    }
+    return (
+        find_untouched(program)
+        | program.computed
+        | {
+            operation.parameters["weight"]
+            for operation in program.operations
+            if operation.kind == "convolution"
+            and is_ignored(operation.parameters["weight"], operation.module, ignored)
+        }
+    )
 
 
 def _kept(program: Program, name: str) -> Bool[np.ndarray, "_ _"]:
@@ -136,7 +139,7 @@ def _channel_masks(
         roles: tuple[str, ...] = ()
         if operation.kind == "convolution" and own["weight"] not in untouched:
             roles = ("bias",)
-        elif operation.kind == "batch_norm":
+        elif operation.kind in ("batch_norm", "norm"):
             roles = ("weight", "bias")
         for role in roles:
             if role in own:

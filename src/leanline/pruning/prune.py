@@ -24,7 +24,7 @@ from leanline.pruning.select import select
 from leanline.records.progress import bar
 from leanline.records.run import RunFolder
 from leanline.records.tensors import checksum
-from leanline.types import PathLike, Scalar
+from leanline.types import ExampleInputs, PathLike, Scalar
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class Stage:
 
 def prune(
     model: nn.Module,
-    example_inputs: Tensor | tuple[Tensor, ...],
+    example_inputs: ExampleInputs,
     finetune: Finetune,
     criterion: Criterion | None = None,
     schedule: Schedule | None = None,

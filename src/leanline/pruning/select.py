@@ -15,6 +15,7 @@ from leanline.errors import ConfigError, ModelError
 from leanline.graph import Ignore, Liveness, PruningGraph, find_live, strongest_path
 from leanline.pruning.criteria import Criterion, Lean
 from leanline.pruning.tracing import trace
+from leanline.types import ExampleInputs
 
 _log = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ _PASSES = 64  # filters that may be taken before the others for it
 
 def select(
     model: nn.Module,
-    example_inputs: Tensor | tuple[Tensor, ...],
+    example_inputs: ExampleInputs,
     keep: float,
     criterion: Criterion | None = None,
     ignore: Ignore = (),

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
-from torch import Tensor, nn
+from torch import nn
 
 from leanline.graph import (
     Liveness,
@@ -21,6 +21,7 @@ from leanline.graph import (
 )
 from leanline.graph.present import present_filters
 from leanline.pruning.clean import unprunable
+from leanline.types import ExampleInputs
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class Summary:
         )
 
 
-def summary(model: nn.Module, example_inputs: Tensor | tuple[Tensor, ...]) -> Summary:
+def summary(model: nn.Module, example_inputs: ExampleInputs) -> Summary:
     """Count filters, channels, parameters and multiply-accumulates, in all and alive.
 
     Args:

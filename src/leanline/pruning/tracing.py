@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 
 from leanline.graph import Ignore, PruningGraph, resolve_ignored, trace_program
 from leanline.pruning.weigh import weigh
+from leanline.types import ExampleInputs
 
 
 def trace(
     model: nn.Module,
-    example_inputs: Tensor | tuple[Tensor, ...],
+    example_inputs: ExampleInputs,
     ignore: Ignore = (),
     reduce: bool = True,
 ) -> PruningGraph:

@@ -39,9 +39,9 @@ def weigh(program: Program, operation: Operation) -> Float[np.ndarray, "..."]:
         if "slope" in own:
             return _array(own["slope"].double().abs().clamp(min=1.0).reshape(-1))
         return np.array(float(operation.settings["lipschitz"]))
-    if kind == "norm":  # the statistics are the picture's own: what comes in counts as of variance 1
+    if kind == "norm":  # by the picture's own statistics: what comes in counts as of variance 1
         scale = own["weight"].double().abs() if "weight" in own else torch.ones(1)
-        return _array(scale) * operation.settings["gain"]
+        return np.asarray(_array(scale) * operation.settings["gain"])
     if kind in ("gain", "shift") or "gain" in operation.settings:
         return np.asarray(operation.settings["gain"], dtype=np.float64)
     if kind in ("pool", "resample"):

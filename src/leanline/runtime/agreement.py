@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from leanline.types import ExampleInputs
 
-def draw_like(example_inputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+
+def draw_like(example_inputs: ExampleInputs) -> tuple[Tensor, ...]:
     """Normal random inputs, the same in every call, shaped as the example.
 
     Integers and booleans stay as in the example: they may be indices.

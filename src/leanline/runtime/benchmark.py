@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from leanline.errors import ConfigError
+from leanline.types import ExampleInputs
 
 QUANTILES = (0.25, 0.75)
 
@@ -73,7 +74,7 @@ class TimingTable:
 
 def benchmark(
     models: Mapping[str, nn.Module | Callable[..., object]],
-    example_inputs: Tensor | tuple[Tensor, ...],
+    example_inputs: ExampleInputs,
     seconds: float = 2.0,
     rounds: int = 200,
 ) -> TimingTable:

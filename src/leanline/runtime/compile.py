@@ -16,6 +16,7 @@ from leanline.runtime.benchmark import benchmark
 from leanline.runtime.network import PlaneNetwork, SharedPlaneNetwork, check_threads, gather
 from leanline.runtime.plan import plan_planes
 from leanline.runtime.present import present_by_mask, present_by_value
+from leanline.types import ExampleInputs
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ TOLERANCE = 1e-4
 
 def compile(
     model: nn.Module,
-    example_inputs: Tensor | tuple[Tensor, ...],
+    example_inputs: ExampleInputs,
     backend: str = "auto",
     threads: int | None = None,
 ) -> nn.Module:
@@ -75,7 +76,7 @@ def compile(
 
 
 def trainable(
-    model: nn.Module, example_inputs: Tensor | tuple[Tensor, ...], threads: int | None = None
+    model: nn.Module, example_inputs: ExampleInputs, threads: int | None = None
 ) -> nn.Module:
     """What to run instead of a masked model while it is trained.
 
@@ -118,16 +119,14 @@ def trainable(
         return model
 
 
-def _planes(
-    plain: nn.Module, example_inputs: Tensor | tuple[Tensor, ...], threads: int
-) -> nn.Module:
+def _planes(plain: nn.Module, example_inputs: ExampleInputs, threads: int) -> nn.Module:
     program = trace_program(plain, example_inputs)
     plan = plan_planes(program, present_by_value(program.tensors))
     with torch.no_grad():
         return PlaneNetwork(plan, gather(plan, program.tensors.__getitem__), threads).eval()
 
 
-def _checked(example_inputs: Any) -> Tensor | tuple[Tensor, ...]:
+def _checked(example_inputs: Any) -> ExampleInputs:
     inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
     if not inputs or not all(isinstance(item, Tensor) for item in inputs):
         kinds = ", ".join(type(item).__name__ for item in inputs) or "()"

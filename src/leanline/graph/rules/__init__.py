@@ -9,9 +9,7 @@ from leanline.graph.lower import Rule
 from leanline.graph.rules import channelwise, elementwise, layers, movement
 
 _RULES: Mapping[str, Rule] = dict(
-    chain.from_iterable(
-        part.RULES.items() for part in (movement, channelwise, elementwise, layers)
-    )
+    chain.from_iterable(part.RULES.items() for part in (movement, channelwise, elementwise, layers))
 )
 
 

@@ -62,8 +62,7 @@ def add(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
         gains = (-float(alpha), 1.0)
     if to.holds(first) and to.holds(second):
         indices = to.aligned(node, (first, second))
-        shapes = {to.operations[index].shape for index in indices}
-        if name != "rsub" and shapes == {shape_of(node)}:
+        if name != "rsub" and shape_of(first) == shape_of(second):
             to.emit(node, "add", tuple(indices), {}, dict(alpha=gains[1]))
         else:
             to.emit(node, "join", tuple(indices), {}, dict(gains=tuple(map(abs, gains))))

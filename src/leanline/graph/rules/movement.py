@@ -35,9 +35,7 @@ def move(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
 
     target: Any = _TARGETS.get(base_name(node), node.target)
     try:
-        found = target(
-            *torch.fx.map_arg(node.args, value), **torch.fx.map_arg(node.kwargs, value)
-        )
+        found = target(*torch.fx.map_arg(node.args, value), **torch.fx.map_arg(node.kwargs, value))
     except (RuntimeError, TypeError, ValueError) as error:
         raise OpaqueError("the movement of its values could not be followed") from error
     gain = max(part.gain for part in parts.values())
@@ -60,21 +58,14 @@ _TARGETS: Mapping[str, Any] = {
 
 def view(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
     """A movement that may be none at all."""
-    argument = given.get("self")
-    same = isinstance(argument, Node) and shape_of(argument) == shape_of(node)
-    if same and isinstance(to.value.get(argument), int) and _plain(node):
+    argument = given["self"]
+    if isinstance(to.value.get(argument), int) and shape_of(argument) == shape_of(node):
         to.emit(node, "identity", (to.operation(argument),))
     else:
         move(to, node, given)
 
 
-def _plain(node: Node) -> bool:
-    return base_name(node) in tables.RESHAPES
-
-
-def pad(
-    to: Lowering, node: Node, argument: Node, padding: tuple[int, ...], mode: str
-) -> None:
+def pad(to: Lowering, node: Node, argument: Node, padding: tuple[int, ...], mode: str) -> None:
     """Padding of the channels (or the batch) by zeros."""
     if mode != "constant":
         raise OpaqueError("padding of the channels by other channels")
@@ -155,7 +146,8 @@ def take(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
     value = to.value.get(given["self"])
     shape = shape_of(given["self"])
     axis, step = int(given.get("dim", 0)) % len(shape), int(given.get("step", 1))
-    start, stop = _bounds(shape[axis], given.get("start"), given.get("end"))
+    end = given["start"] + given["length"] if "length" in given else given.get("end")
+    start, stop = _bounds(shape[axis], given.get("start"), end)
     if not isinstance(value, int):
         move(to, node, given)
     elif (start, stop, step) == (0, shape[axis], 1):
@@ -210,9 +202,12 @@ def write(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
     whole = (start, stop, int(given.get("step", 1))) == (0, shape[axis], 1)
     if whole and to.holds(written):
         to.emit(node, "identity", (to.operation(written),))
-    elif axis != 1 or int(given.get("step", 1)) != 1 or not isinstance(value, int):
-        move(to, node, given)
-    elif to.operations[value].axis != 1:
+    elif (
+        axis != 1
+        or int(given.get("step", 1)) != 1
+        or not isinstance(value, int)
+        or to.operations[value].axis != 1
+    ):
         move(to, node, given)
     else:
         middle = to.operation(written, axis=1)
@@ -220,6 +215,11 @@ def write(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
         parts.append(middle)
         parts += [to.channels(node, value, stop, shape[1])] if stop < shape[1] else []
         to.emit(node, "concat", tuple(parts), axis=1)
+
+
+def _on_one(to: Lowering, value: object) -> bool:
+    """Whether a value is an operation with channels on axis 1."""
+    return isinstance(value, int) and to.operations[value].axis == 1
 
 
 def _named(rule: Rule, names: Sequence[str] | frozenset[str]) -> dict[str, Rule]:
@@ -237,6 +237,7 @@ RULES: Mapping[str, Rule] = (
     | {
         "cat": concat,
         "slice": take,
+        "narrow": take,
         "slice_scatter": write,
         "copy": copy,
         operator.getitem.__name__: getitem,

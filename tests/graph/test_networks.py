@@ -1,0 +1,84 @@
+"""Every kind of network: traced, followed, selected, cleaned; liveness against what it computes."""
+
+import copy
+
+import pytest
+import torch
+
+from leanline.graph import trace_program
+from leanline.masks import apply_masks
+from leanline.pruning import Lean, Magnitude, OperatorNorm, clean, select, trace
+from networks import NETWORKS, make
+from soundness import check_reach, check_zeros, leaves
+
+# What no rule can follow; everything else must not be frozen at all.
+FROZEN = {"attention": 3, "standardised weight": 1}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_operation_is_followed(name: str) -> None:
+    model, inputs = make(name)
+    report = trace(model, inputs).report
+    assert len(report.frozen) == FROZEN.get(name, 0), str(report)
+    assert report.tracer == ("recorder" if name == "data dependent" else "torch.export")
+    weights = {path for path, value in model.named_parameters() if value.ndim > 2}
+    text = str(report)
+    for path in weights:
+        layer = path.rpartition(".")[0].removesuffix(".parametrizations.weight")
+        known = {block.name for block in trace(model, inputs).filters}
+        assert f"{layer}.weight" in known or layer in text, path
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_dead_channels_are_zero_and_unread_filters_change_nothing(name: str) -> None:
+    model, inputs = make(name)
+    graph = trace(model, inputs)
+    for seed, keep in enumerate((0.15, 0.4, 0.7)):
+        generator = torch.Generator().manual_seed(seed)
+        masks = {
+            block.name: torch.rand(block.shape, generator=generator) < keep
+            for block in graph.filters
+        }
+        check_reach(model, inputs, masks)
+        pruned = copy.deepcopy(model)
+        apply_masks(pruned, masks)
+        clean(pruned, inputs)
+        check_zeros(pruned, inputs)
+        assert clean(pruned, inputs).total == 0
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_selection_and_cleaning(name: str) -> None:
+    original, inputs = make(name)
+    before = copy.deepcopy(original.state_dict())
+    total = trace(original, inputs).num_filters
+    for criterion in (Lean(), Magnitude(), OperatorNorm()):
+        model = copy.deepcopy(original)
+        masks = select(model, inputs, keep=0.4, criterion=criterion)
+        for key, value in model.state_dict().items():
+            assert torch.equal(value, before[key])
+        apply_masks(model, masks)
+        live = clean(model, inputs).live_filters
+        assert live == sum(int(mask.sum()) for mask in masks.values())
+        assert live >= 0.4 * total - 1
+        with torch.no_grad():
+            for output in leaves(model(*inputs)):
+                assert bool(torch.isfinite(output).all())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_reduced_and_full_graphs_agree(name: str) -> None:
+    model, inputs = make(name)
+    small, full = trace(model, inputs), trace(model, inputs, reduce=False)
+    assert small.num_nodes <= full.num_nodes
+    limit = small.num_filters
+    orders = [Lean().order(graph, graph.program.tensors, limit) for graph in (small, full)]
+    assert orders[0].tolist() == orders[1].tolist()
+
+
+def test_frozen_operations_are_named_with_place_and_reason() -> None:
+    model, inputs = make("attention")
+    frozen = trace_program(model, inputs).frozen
+    assert {item.operator for item in frozen} == {"matmul", "softmax"}
+    assert all(item.source.startswith("networks.py:") for item in frozen)
+    assert all("channels" in item.reason for item in frozen)
