@@ -19,8 +19,8 @@ def axis_norm(operation: Callable[[Tensor], Tensor], size: int) -> float:
     """Largest singular value, up to rounding, of an operation on lines of a size.
 
     What the operation makes of the unit vectors are the rows of a matrix. Its entries are few and
-    near the diagonal, so the smaller Gram matrix is a band, whose largest eigenvalue LAPACK finds in
-    O(size^2) time for a narrow one. 2,048 pixels take a fraction of a second.
+    near the diagonal, so the smaller Gram matrix is a band, whose largest eigenvalue LAPACK finds
+    in O(size^2) time if the band is narrow: a fraction of a second for 2,048 pixels.
 
     Args:
         operation: Linear, from (lines, size) to (lines, out), float64.

@@ -11,7 +11,6 @@ import math
 from collections.abc import Sequence
 from functools import lru_cache
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor

@@ -85,7 +85,8 @@ def _without_lags(filters: Float[Tensor, "filters ..."]) -> Float[Tensor, "filte
         return taps[:, 0].abs()
     scale = taps.abs().amax(1, keepdim=True).double()  # or squares could leave the range
     scale = torch.where(scale > 0, scale, 1.0)
-    return torch.linalg.vector_norm(taps / scale, dim=1) * scale[:, 0]
+    norms: Tensor = torch.linalg.vector_norm(taps / scale, dim=1) * scale[:, 0]
+    return norms
 
 
 def _searched(

@@ -14,6 +14,7 @@ from leanline.norms.peak import Search, Waves
 _LITTLE = 1 << 15  # values times lags of a grid that is not worth samples
 _SLACK = 0.6  # at most; the farther below pi / 2, the fewer cells are searched
 
+
 @dataclass(frozen=True)
 class Axis:
     """Frequencies and lags of |F|^2 on one axis.

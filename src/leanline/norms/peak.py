@@ -7,16 +7,17 @@ polyphase parts, so p >= 0 everywhere. Let M be its supremum and U >= M any boun
 *Claim.* psi(x) = arccos(sqrt(p(x) / U)) changes by at most (sum over a of L_a |d_a|) / 2 when x
 moves by d.
 
-*Proof.* If d is a multiple of whole numbers, d = h k, then q(t) = p(x + t k) is a real trigonometric
-polynomial of degree D <= sum of L_a |k_a|, and u = q - U / 2 has |u| <= U / 2. The inequality of
-Bernstein and Szegő, u'^2 + D^2 u^2 <= D^2 (U / 2)^2, says that arccos(2 u / U) has a slope of at most
-D; as 2 u / U = 2 q / U - 1 = cos(2 psi), psi changes by at most h D / 2. Such d are dense and psi is
-continuous. With a single axis, k = 1. []
+*Proof.* If d is a multiple of whole numbers, d = h k, then q(t) = p(x + t k) is a real
+trigonometric polynomial of degree D <= sum of L_a |k_a|, and u = q - U / 2 has |u| <= U / 2. The
+inequality of Bernstein and Szegő, u'^2 + D^2 u^2 <= D^2 (U / 2)^2, says that arccos(2 u / U) has a
+slope of at most D; as 2 u / U = 2 q / U - 1 = cos(2 psi), psi changes by at most h D / 2. Such d are
+dense and psi is continuous. []
 
-*Certificate.* On each axis take either the n points of the grid itself (then d_a = 0 below, and M is
-the supremum over that grid in this axis, which changes nothing) or any m equidistant samples. Every
-angle then is within d_a = pi / m_a of a sample, that is within slack = sum of L_a pi / (2 m_a) of it
-in psi. Let C be the largest sample. The sample next to the supremum gives C >= M cos^2(slack), so
+*Certificate.* On each axis take either the n points of the grid itself (then d_a = 0 below, and M
+is the supremum over that grid in this axis: the claim holds on each of its lines and planes with
+the same U) or any m equidistant samples. Every angle then is within d_a = pi / m_a of a sample, that
+is within slack = sum of L_a pi / (2 m_a) < pi / 2 of it in psi. Let C be the largest sample. With
+U = M, psi is 0 at the supremum, so that the sample next to it gives C >= M cos^2(slack). Hence
 U = C / cos^2(slack) (or the sum of |r|, if that is smaller) is a bound. Let B be the value at any
 point of the grid. A sample of value c has no point of value above B in its cell if
 arccos(sqrt(c / U)) - slack >= arccos(sqrt(B / U)), that is, if
@@ -66,9 +67,8 @@ class Search(NamedTuple):
     cells: Int64[np.ndarray, "samples+1"]
 
 
-
 @numba.njit(cache=True)
-def _normalise(filter_, scaled):
+def _normalise(filter_, scaled):  # type: ignore[no-untyped-def]
     """Write the filter with a largest magnitude of 1; return the factor, NaN if not finite."""
     largest = 0.0
     for value in filter_.flat:
@@ -84,7 +84,7 @@ def _normalise(filter_, scaled):
 
 
 @numba.njit(cache=True, fastmath={"contract", "reassoc", "nsz"})
-def _autocorrelate(filter_, steps, r):
+def _autocorrelate(filter_, steps, r):  # type: ignore[no-untyped-def]
     """Fill r[l1 + L1, l2 + L2, l3], l3 >= 0, doubled for l3 > 0; return the sum of all |r|."""
     k1, k2, k3 = filter_.shape
     reach1, reach2, reach3 = r.shape[0] // 2, r.shape[1] // 2, r.shape[2] - 1
@@ -111,7 +111,7 @@ def _autocorrelate(filter_, steps, r):
 
 
 @numba.njit(cache=True, fastmath={"contract", "nsz"})
-def _transform_first(r, waves, angle, real, imaginary):
+def _transform_first(r, waves, angle, real, imaginary):  # type: ignore[no-untyped-def]
     """Sum over the lags of the first axis: (l2, l3) -> r(., l2, l3) . e^(i l1 x1)."""
     reach = r.shape[0] // 2
     for l2 in range(r.shape[1]):
@@ -126,7 +126,7 @@ def _transform_first(r, waves, angle, real, imaginary):
 
 
 @numba.njit(cache=True, fastmath={"contract", "nsz"})
-def _transform_second(real, imaginary, waves, start, stop, even, odd):
+def _transform_second(real, imaginary, waves, start, stop, even, odd):  # type: ignore[no-untyped-def]
     """Sum over the lags of the second axis: the coefficients, (l3, angle), of cos and sin l3 x3."""
     reach = _natural(real.shape[0] // 2)
     one = _natural(1)
@@ -149,7 +149,7 @@ def _transform_second(real, imaginary, waves, start, stop, even, odd):
 
 
 @numba.njit(cache=True, fastmath={"contract", "nsz"})
-def _evaluate(even, odd, top, bottom, waves, start, stop, out, to, aside, peak):
+def _evaluate(even, odd, top, bottom, waves, start, stop, out, to, aside, peak):  # type: ignore[no-untyped-def]
     """For rows of coefficients and angles of the last axis, find the larger one of p at x3 and -x3.
 
     It is written to out[to + row], and to peak if it is larger than what is there.
@@ -192,7 +192,7 @@ def _evaluate(even, odd, top, bottom, waves, start, stop, out, to, aside, peak):
 
 
 @numba.njit(cache=True)
-def _search_box(r, axes, box, scratch):
+def _search_box(r, axes, box, scratch):  # type: ignore[no-untyped-def]
     """Maximum over the grid's points next to samples box = (i1, i2 from, to, i3 from, to)."""
     real, imaginary, even, odd, out, aside, peak = scratch
     first, second, third = axes
@@ -213,7 +213,7 @@ def _search_box(r, axes, box, scratch):
 
 
 @numba.njit(cache=True)
-def _refine(r, axes, samples, level, scratch):
+def _refine(r, axes, samples, level, scratch):  # type: ignore[no-untyped-def]
     """Maximum over the cells whose sample is above a level, in boxes of neighbouring rows."""
     rows = len(axes[1].cells) - 1
     largest, width = 0.0, samples.shape[1]
@@ -240,7 +240,7 @@ def _refine(r, axes, samples, level, scratch):
 
 
 @numba.njit(cache=True, nogil=True)
-def largest_responses(filters, first, second, third, slack, out):
+def largest_responses(filters, first, second, third, slack, out):  # type: ignore[no-untyped-def]
     """Square roots of the maxima of |F|^2 over the grid, for each filter (the module's text).
 
     Args:
