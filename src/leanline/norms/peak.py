@@ -9,15 +9,15 @@ moves by d.
 
 *Proof.* If d is a multiple of whole numbers, d = h k, then q(t) = p(x + t k) is a real
 trigonometric polynomial of degree D <= sum of L_a |k_a|, and u = q - U / 2 has |u| <= U / 2. The
-inequality of Bernstein and Szegő, u'^2 + D^2 u^2 <= D^2 (U / 2)^2, says that arccos(2 u / U) has a
-slope of at most D; as 2 u / U = 2 q / U - 1 = cos(2 psi), psi changes by at most h D / 2. Such d are
-dense and psi is continuous. []
+inequality of Bernstein and Szegő, u'^2 + D^2 u^2 <= D^2 (U / 2)^2, says that arccos(2 u / U) has
+a slope of at most D; as 2 u / U = 2 q / U - 1 = cos(2 psi), psi changes by at most h D / 2. Such d
+are dense and psi is continuous. []
 
 *Certificate.* On each axis take either the n points of the grid itself (then d_a = 0 below, and M
 is the supremum over that grid in this axis: the claim holds on each of its lines and planes with
-the same U) or any m equidistant samples. Every angle then is within d_a = pi / m_a of a sample, that
-is within slack = sum of L_a pi / (2 m_a) < pi / 2 of it in psi. Let C be the largest sample. With
-U = M, psi is 0 at the supremum, so that the sample next to it gives C >= M cos^2(slack). Hence
+the same U) or any m equidistant samples. Every angle then is within d_a = pi / m_a of a sample,
+that is within slack = sum of L_a pi / (2 m_a) < pi / 2 of it in psi. Let C be the largest sample.
+With U = M, psi is 0 at the supremum, so that the sample next to it gives C >= M cos^2(slack). Hence
 U = C / cos^2(slack) (or the sum of |r|, if that is smaller) is a bound. Let B be the value at any
 point of the grid. A sample of value c has no point of value above B in its cell if
 arccos(sqrt(c / U)) - slack >= arccos(sqrt(B / U)), that is, if
