@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from pathlib import Path
 
 import torch
 
-from benchmarks import msd
+from benchmarks import msd, norms
 from leanline.experiments.evidence import machine
 from leanline.records.atomic import write_text
 
@@ -20,6 +21,9 @@ SHOWN = (
     "limit by multiply-adds",
     "GFLOP/s dense",
     "GFLOP/s pruned",
+    "filters of one FFT call",
+    "copies of the weights",
+    "largest relative error",
 )
 
 
@@ -31,7 +35,7 @@ def main() -> None:
     torch.set_num_threads(1)
     results = []
     print(machine())
-    for result in msd.run(given.seconds):
+    for result in itertools.chain.from_iterable(part.run(given.seconds) for part in (norms, msd)):
         results.append(result)
         print(f"\n{result['case']}: {result['what']}\n{result['text']}")
         for key in SHOWN:

@@ -1,8 +1,13 @@
-"""Norms of channel-wise operations against matrices of the PyTorch operations."""
+"""Norms of channel-wise operations against the PyTorch operations themselves.
+
+Small pictures by the matrix of the operation, larger ones by subspace iteration with the operation
+and its transpose, which autograd gives.
+"""
 
 import math
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -22,6 +27,104 @@ def explicit(function: Callable[[Tensor], Tensor], size: tuple[int, ...]) -> flo
     pixels = math.prod(size)
     images = torch.eye(pixels, dtype=torch.float64).reshape(pixels, 1, *size)
     return float(torch.linalg.matrix_norm(function(images).reshape(pixels, -1), 2))
+
+
+def iterated(function: Callable[[Tensor], Tensor], size: tuple[int, ...]) -> float:
+    """Largest singular value by iterating 16 vectors."""
+    generator = torch.Generator().manual_seed(0)
+    vectors = torch.randn(16, 1, *size, dtype=torch.float64, generator=generator)
+    found = 0.0
+    for _ in range(400):
+        basis = torch.linalg.qr(vectors.flatten(1).T)[0].T
+        images = basis.reshape(-1, 1, *size).requires_grad_()
+        result = function(images)
+        before = found
+        found = float(torch.linalg.matrix_norm(result.detach().flatten(1), 2))
+        if found - before < 1e-11 * found:
+            break
+        vectors = torch.autograd.grad(result, images, result.detach())[0]
+    return found
+
+
+POOLS = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)
+
+
+@pytest.mark.parametrize(
+    "size, kernel, stride, padding",
+    [
+        ((50,), (3,), (2,), (1,)),
+        ((41,), (8,), (3,), (4,)),
+        ((21, 30), (3, 2), (2, 1), (1, 0)),
+        ((16, 17), (5, 4), (3, 4), (2, 2)),
+        ((8, 7, 9), (2, 3, 3), (2, 1, 2), (0, 1, 1)),
+    ],
+)
+@pytest.mark.parametrize("ceil", [False, True])
+@pytest.mark.parametrize("include, divisor", [(True, None), (False, None), (True, 5), (False, 5)])
+def test_average_pooling_of_anisotropic_pictures(
+    size: tuple[int, ...],
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    ceil: bool,
+    include: bool,
+    divisor: int | None,
+) -> None:
+    given = (kernel, stride, padding, ceil, include)
+    if len(size) > 1:
+        expected = iterated(lambda x: POOLS[len(size) - 1](x, *given, divisor), size)
+        assert average_pool_norm(size, *given, divisor) == pytest.approx(expected, rel=1e-6)
+    else:  # PyTorch has no divisor for one axis
+        expected = iterated(lambda x: F.avg_pool1d(x, *given), size)
+        assert average_pool_norm(size, *given) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("size, output", [((40,), (7,)), ((21, 5), (4, 9)), ((6, 7, 8), (4, 7, 3))])
+def test_adaptive_average_pooling_in_all_axes(
+    size: tuple[int, ...], output: tuple[int, ...]
+) -> None:
+    pool = [F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d][len(size) - 1]
+    shape = output if len(output) > 1 else output[0]
+    expected = iterated(lambda x: pool(x, shape), size)
+    assert adaptive_average_pool_norm(size, output) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("size, output", [((20, 14), (9, 31)), ((12, 13), (25, 26))])
+@pytest.mark.parametrize("mode", ["linear", "cubic"])
+@pytest.mark.parametrize("align, antialias", [(False, True), (True, True), (True, False)])
+def test_interpolation_of_larger_pictures(
+    size: tuple[int, int], output: tuple[int, int], mode: str, align: bool, antialias: bool
+) -> None:
+    full = {"linear": "bilinear", "cubic": "bicubic"}[mode]
+    expected = iterated(
+        lambda x: F.interpolate(x, output, mode=full, align_corners=align, antialias=antialias),
+        size,
+    )
+    found = interpolation_norm(size, output, mode, align, antialias=antialias)
+    assert found == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("mode, full", [("nearest", "nearest"), ("linear", "linear")])
+def test_interpolation_of_one_axis(mode: str, full: str) -> None:
+    align = False if mode == "linear" else None
+    expected = iterated(lambda x: F.interpolate(x, 67, mode=full, align_corners=align), (40,))
+    assert interpolation_norm((40,), (67,), mode, align) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("output, align", [(4096, False), (757, False), (3000, True)])
+def test_long_axes_are_a_band(output: int, align: bool) -> None:
+    """Against the eigenvalues of the whole Gram matrix, of a line that is long but affordable."""
+    units = torch.eye(600, dtype=torch.float64)[:, None, None]
+    length = output * 600 // 2048
+    images = F.interpolate(units, (1, length), mode="bicubic", align_corners=align)[:, 0, 0]
+    gram = images @ images.T if length > 600 else images.T @ images
+    expected = math.sqrt(float(np.linalg.eigvalsh(gram.numpy())[-1]))
+    assert interpolation_norm((600,), (length,), "cubic", align) == pytest.approx(
+        expected, rel=1e-9
+    )
+    # the same ratio of a longer axis: more pixels, hardly another norm
+    longer = interpolation_norm((2048,), (output,), "cubic", align)
+    assert longer == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.parametrize("kernel, stride, padding", [(2, 2, 0), (3, 2, 1), (3, 1, 0), (2, 3, 1)])

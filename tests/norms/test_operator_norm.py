@@ -1,7 +1,9 @@
 """Operator norms against the singular values of explicit matrices."""
 
 import itertools
+import math
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -57,21 +59,58 @@ def test_any_axes(data: st.DataObject) -> None:
     def numbers(low: int, high: int) -> tuple[int, ...]:
         return tuple(data.draw(st.integers(low, high)) for _ in range(axes))
 
-    kernel, size = numbers(1, {1: 7, 2: 5, 3: 3}[axes]), numbers(1, small)
+    kernel, size = numbers(1, {1: 12, 2: 7, 3: 3}[axes]), numbers(1, small)
     stride, dilation = numbers(1, 4), numbers(1, 6)
     weight = filters(1, 1, *kernel, seed=data.draw(st.integers(0, 1000)))
-    found = float(operator_norm(weight, size, stride, dilation))
+    transposed = data.draw(st.booleans())
+    read = size  # by a transposed convolution, whose result is the size of the strided one's input
+    if transposed:
+        size = tuple(n * s for n, s in zip(size, stride, strict=True))
+        hypothesis.assume(math.prod(size) <= 400)
+    found = float(operator_norm(weight, read, stride, dilation, transposed))
     expected = spectral(weight[0, 0], size, stride, dilation)
     assert found == pytest.approx(expected, rel=1e-8, abs=1e-7)
 
 
-def test_printed_example_of_equation_4_7_needs_the_root() -> None:
+def test_equation_4_7_needs_the_root() -> None:
+    """3x3, stride 2, n = 8: the equation from the polyphase parts, against the explicit matrix."""
     weight = filters(1, 1, 3, 3)
+    parts = polyphase(weight, 8)
+    printed = np.abs(sum(part**2 for part in parts)).max()
+    moduli = sum(np.abs(part) ** 2 for part in parts).max()
     expected = spectral(weight[0, 0], (8, 8), (2, 2), (1, 1))
+    assert (expected, printed) == pytest.approx((5.366, 28.79), rel=1e-3)  # as docs/ say
+    assert math.sqrt(moduli) == pytest.approx(expected, rel=1e-12)
     assert float(operator_norm(weight, 8, stride=2)) == pytest.approx(expected, rel=1e-12)
-    assert float(operator_norm(weight[..., :2, :2], 8, stride=2)) == pytest.approx(
-        float(weight[0, 0, :2, :2].norm()), rel=1e-12
-    )
+
+
+def test_equation_4_7_needs_the_modulus() -> None:
+    weight = torch.zeros(1, 1, 5, 5, dtype=torch.float64)
+    weight[0, 0, 0, ::2] = torch.tensor([1.0, 0.0, -1.0])  # largest at pi / 2
+    weight[0, 0, 0, 3] = 2.0  # with a phase of its own there
+    parts = polyphase(weight, 16)
+    without = math.sqrt(np.abs(sum(part**2 for part in parts)).max())
+    moduli = math.sqrt(sum(np.abs(part) ** 2 for part in parts).max())
+    expected = spectral(weight[0, 0], (16, 16), (2, 2), (1, 1))
+    assert without < 0.9 * expected
+    assert moduli == pytest.approx(expected, rel=1e-12)
+    assert float(operator_norm(weight, 16, stride=2)) == pytest.approx(expected, rel=1e-12)
+
+
+def polyphase(weight: torch.Tensor, size: int) -> list[np.ndarray]:
+    """Transforms of the four parts of a filter that a stride of 2 leaves (Figure 4.2)."""
+    taps, grid = weight[0, 0].numpy(), (size // 2, size // 2)
+    return [np.fft.fft2(taps[i::2, j::2], s=grid) for i in range(2) for j in range(2)]
+
+
+def test_without_lags_the_squared_weights_remain() -> None:
+    weight = filters(3, 2, 2, 2)
+    found = operator_norm(weight, 8, stride=2)
+    torch.testing.assert_close(found, weight.flatten(2).norm(dim=2))
+    single = filters(3, 2, 1, 1).float()
+    assert torch.equal(operator_norm(single, (5, 9), stride=3), single[..., 0, 0].abs())
+    expected = spectral(weight[0, 0], (8, 8), (2, 2), (1, 1))
+    assert float(found[0, 0]) == pytest.approx(expected, rel=1e-12)
 
 
 def test_transposed_is_the_transpose() -> None:
@@ -115,6 +154,61 @@ def test_types_and_zero_filters() -> None:
     assert operator_norm(weight.double(), 16).dtype == torch.float64
     assert operator_norm(weight.half(), 16).dtype == torch.float32
     assert not operator_norm(nn.Parameter(weight), 16).requires_grad
+
+
+@pytest.mark.parametrize("size", [16, 256])
+@pytest.mark.parametrize("kernel", [1, 2, 3])
+def test_scales(kernel: int, size: int) -> None:
+    weight = filters(4, 1, kernel, kernel)
+    for stride in (1, 2):
+        plain = operator_norm(weight, size, stride)
+        for factor in (1e-30, 1e30, 1e-200, 1e200):
+            found = operator_norm(weight * factor, size, stride)
+            torch.testing.assert_close(found / factor, plain, rtol=1e-12, atol=0)
+        for factor in (1e-30, 1e30):
+            found = operator_norm((weight * factor).float(), size, stride)
+            torch.testing.assert_close(found.double() / factor, plain, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_precisions_and_layouts(dtype: torch.dtype) -> None:
+    weight = filters(5, 4, 3, 3).to(dtype)
+    expected = operator_norm(weight.double(), 256)
+    found = operator_norm(weight, 256)
+    assert found.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=0)
+    spread = weight.to(memory_format=torch.channels_last)[::2, 1:]
+    torch.testing.assert_close(operator_norm(spread, 256), found[::2, 1:], rtol=0, atol=0)
+    turned = operator_norm(weight.transpose(2, 3), 256)
+    torch.testing.assert_close(turned.double(), expected, rtol=1e-6, atol=0)
+
+
+def test_order_and_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight = filters(50, 1, 3, 3)
+    whole = operator_norm(weight, 256)
+    assert torch.equal(operator_norm(weight.flip(0), 256), whole.flip(0))
+    monkeypatch.setattr("leanline.norms.convolution._CHUNK_VALUES", 63)
+    assert torch.equal(operator_norm(weight, 256), whole)
+
+
+def test_empty_and_not_finite() -> None:
+    assert operator_norm(torch.zeros(0, 3, 3, 3), 16).shape == (0, 3)
+    assert operator_norm(torch.zeros(2, 0, 1, 1), 16).shape == (2, 0)
+    assert operator_norm(torch.zeros(2, 0, 2, 2), 16, 2, transposed=True).shape == (0, 2)
+    for size, kernel, stride in ((16, 1, 1), (16, 2, 2), (16, 3, 1), (256, 3, 1)):
+        weight = torch.ones(3, 1, kernel, kernel)
+        weight[0, 0, 0, 0], weight[1, 0, 0, 0] = float("nan"), float("inf")
+        found = operator_norm(weight, size, stride)[:, 0].isfinite()
+        assert found.tolist() == [False, False, True]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_weights_on_a_gpu() -> None:
+    for kernel, stride in ((1, 1), (2, 2), (3, 1)):
+        weight = filters(4, 3, kernel, kernel).float()
+        found = operator_norm(weight.cuda(), 64, stride)
+        assert found.is_cuda
+        torch.testing.assert_close(found.cpu(), operator_norm(weight, 64, stride))
 
 
 def test_bad_arguments() -> None:

@@ -1,8 +1,8 @@
 """Norms of operations that act on each channel by itself.
 
 Average pooling and interpolation treat one axis after the other, so their L2 norm is the product
-of the norms of small matrices, one an axis, which are made by the operation itself from unit
-vectors. Borders are part of them.
+of the norms of matrices, one an axis, which are made by the operation itself from unit vectors.
+Borders are part of them.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import math
 from collections.abc import Sequence
 from functools import lru_cache
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+
+from leanline.norms.axis import axis_norm
 
 
 def batch_norm_scale(
@@ -62,13 +63,16 @@ def average_pool_norm(
     padding: Sequence[int] | None = None,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
+    divisor_override: int | None = None,
 ) -> float:
     """L2 norm of average pooling of pictures of a size; arguments as in PyTorch, one an axis."""
     paddings = padding if padding is not None else (0,) * len(kernel)
-    return math.prod(
-        _average_axis(n, k, s, p, ceil_mode, count_include_pad)
+    divisor = None if divisor_override is None else 1  # of one axis: sums
+    norm = math.prod(
+        _average_axis(n, k, s, p, ceil_mode, count_include_pad, divisor)
         for n, k, s, p in zip(size, kernel, stride, paddings, strict=True)
     )
+    return norm if divisor_override is None else norm / abs(divisor_override)
 
 
 def adaptive_average_pool_norm(size: Sequence[int], output: Sequence[int]) -> float:
@@ -101,28 +105,34 @@ def interpolation_norm(
     )
 
 
-def _norm(matrix: Float[Tensor, "out in"]) -> float:
-    """Largest singular value, by the smaller of the two Gram matrices."""
-    if matrix.shape[0] > matrix.shape[1]:
-        matrix = matrix.T
-    return math.sqrt(max(0.0, float(torch.linalg.eigvalsh(matrix @ matrix.T)[-1])))
-
-
-def _units(size: int) -> Float[Tensor, "size 1 size"]:
-    return torch.eye(size, dtype=torch.float64)[:, None]
-
-
 @lru_cache(maxsize=256)
 def _average_axis(
-    size: int, kernel: int, stride: int, padding: int, ceil_mode: bool, count_include_pad: bool
+    size: int,
+    kernel: int,
+    stride: int,
+    padding: int,
+    ceil_mode: bool,
+    count_include_pad: bool,
+    divisor: int | None,
 ) -> float:
-    images = F.avg_pool1d(_units(size), kernel, stride, padding, ceil_mode, count_include_pad)
-    return _norm(images[:, 0].T)
+    def pool(lines: Float[Tensor, "lines size"]) -> Float[Tensor, "lines out"]:
+        pictures = F.avg_pool2d(  # of one row: its pendant for one axis has no divisor
+            lines[:, None, None],
+            (1, kernel),
+            (1, stride),
+            (0, padding),
+            ceil_mode,
+            count_include_pad,
+            divisor,
+        )
+        return pictures[:, 0, 0]
+
+    return axis_norm(pool, size)
 
 
 @lru_cache(maxsize=256)
 def _adaptive_axis(size: int, output: int) -> float:
-    return _norm(F.adaptive_avg_pool1d(_units(size), output)[:, 0].T)
+    return axis_norm(lambda lines: F.adaptive_avg_pool1d(lines[:, None], output)[:, 0], size)
 
 
 @lru_cache(maxsize=256)
@@ -135,12 +145,17 @@ def _interpolation_axis(
     antialias: bool,
 ) -> float:
     two_axes = {"linear": "bilinear", "cubic": "bicubic"}.get(mode, mode)
-    images = F.interpolate(
-        _units(size)[..., None],
-        size=None if scale is not None else (output, 1),
-        scale_factor=None if scale is None else (scale, 1.0),
-        mode=two_axes,
-        align_corners=align_corners,
-        antialias=antialias,
-    )
-    return _norm(images[:, 0, :, 0].T)
+
+    def interpolate(lines: Float[Tensor, "lines size"]) -> Float[Tensor, "lines out"]:
+        # Pictures of one row: PyTorch's antialiased modes go wrong in pictures of one column.
+        pictures = F.interpolate(
+            lines[:, None, None],
+            size=None if scale is not None else (1, output),
+            scale_factor=None if scale is None else (1.0, scale),
+            mode=two_axes,
+            align_corners=align_corners,
+            antialias=antialias,
+        )
+        return pictures[:, 0, 0]
+
+    return axis_norm(interpolate, size)

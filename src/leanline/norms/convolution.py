@@ -1,7 +1,7 @@
 """Spectral norms of convolution filters on a periodic grid (Equations 4.5 to 4.7).
 
 The squared modulus of a filter's Fourier transform is a cosine polynomial in its autocorrelation,
-|F(h)|^2(f) = sum over lags l of r(l) cos(2 pi f l / n). That settles all cases with one evaluation:
+|F(h)|^2(f) = sum over lags l of r(l) cos(2 pi f l / n). That settles all cases with one search:
 
 - stride 1: its maximum over the n grid is the squared norm (Equation 4.5);
 - stride s: summing over the polyphase parts keeps the lags that are multiples of s, on a grid
@@ -9,7 +9,11 @@ The squared modulus of a filter's Fourier transform is a cosine polynomial in it
   the root and without the modulus; the explicit matrix agrees with both;
 - dilation d: the lags spread by d. Frequencies then repeat, so the undilated filter on a grid of
   n / gcd(n, d) points has the same norm;
-- transposed: the matrix is the transpose of that of the strided convolution, the norm the same.
+- transposed: the matrix is the transpose of that of the strided convolution, the norm the same;
+- no lags, as in a 1x1 convolution or where the stride is the kernel's size: the sum of the squared
+  weights is all that is left.
+
+`leanline.norms.peak` finds the maximum without looking at all frequencies, and proves it.
 """
 
 from __future__ import annotations
@@ -17,13 +21,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from leanline.errors import ConfigError
+from leanline.norms.grid import Axis, plan
+from leanline.norms.peak import largest_responses
 
-_CHUNK_VALUES = 1 << 20  # values of |F|^2 that are held at a time: 8 MiB
+_CHUNK_VALUES = 1 << 22  # weights that are converted at a time: 32 MiB
 
 
 def operator_norm(
@@ -45,8 +52,9 @@ def operator_norm(
         transposed: Whether the convolution is transposed; its result has stride * size pixels.
 
     Returns:
-        Norms, (out, in), in the weight's type (float32 if that is of lower precision), to a
-        relative error of 1e-6.
+        Norms, (out, in), on the weight's device and in its type (float32 if that is of lower
+        precision), exact up to rounding; 0 for filters that are zero, NaN or infinity for those
+        that hold one. They are found on the CPU, on one thread.
 
     Raises:
         ConfigError: If the weight has no spatial axis or more than three, or a number is below 1.
@@ -57,44 +65,43 @@ def operator_norm(
     sizes = _per_axis("size", size, axes)
     strides = _per_axis("stride", stride, axes)
     dilations = _per_axis("dilation", dilation, axes)
-    grids = [
-        _Axis(n * s if transposed else n, s, d, k)
+    axis = [
+        Axis.of(n * s if transposed else n, s, d, k)
         for n, s, d, k in zip(sizes, strides, dilations, weight.shape[2:], strict=True)
     ]
-    filters = weight.detach().reshape(-1, *weight.shape[2:]).double()
-    per_filter = math.prod(grid.points for grid in grids[:-1]) * (grids[-1].points // 2 + 1)
-    chunk = max(1, _CHUNK_VALUES // per_filter)
-    parts = [_largest(part, grids).clamp_(min=0).sqrt_() for part in torch.split(filters, chunk)]
-    norms = torch.cat(parts) if parts else filters.new_empty(0)
-    norms = norms.reshape(weight.shape[:2])
+    filters = weight.detach().reshape(-1, *weight.shape[2:])
+    norms = _without_lags(filters) if not any(a.lags for a in axis) else _searched(filters, axis)
     kind = weight.dtype if weight.dtype in (torch.float32, torch.float64) else torch.float32
-    return (norms.T if transposed else norms).to(kind)
+    norms = norms.to(kind).reshape(weight.shape[:2])
+    return norms.T if transposed else norms
 
 
-class _Axis:
-    """Frequencies and lags of one axis.
+def _without_lags(filters: Float[Tensor, "filters ..."]) -> Float[Tensor, "filters"]:
+    """Root of the sum of the squared weights."""
+    taps = filters.flatten(1)
+    if taps.shape[1] == 0:
+        return filters.new_zeros(len(filters), dtype=torch.float64)
+    if taps.shape[1] == 1:
+        return taps[:, 0].abs()
+    scale = taps.abs().amax(1, keepdim=True).double()  # or squares could leave the range
+    scale = torch.where(scale > 0, scale, 1.0)
+    norms: Tensor = torch.linalg.vector_norm(taps / scale, dim=1) * scale[:, 0]
+    return norms
 
-    Attributes:
-        points: Number of different frequencies.
-        step: Lags that count are multiples of this.
-        lags: Largest such multiple inside the autocorrelation.
-    """
 
-    def __init__(self, size: int, stride: int, dilation: int, kernel: int) -> None:
-        coarse = -(-size // stride)  # the grid after the stride
-        common = math.gcd(stride, dilation)
-        self.points = coarse // math.gcd(coarse, dilation // common)
-        self.step = stride // common
-        self.lags = (kernel - 1) // self.step
-
-    def waves(self, like: Tensor, half: bool) -> tuple[Tensor, Tensor]:
-        """Cosines and sines, (frequencies, 2 lags + 1), of half of the frequencies or of all."""
-        count = self.points // 2 + 1 if half else self.points
-        frequency = torch.arange(count, device=like.device)
-        lag = torch.arange(-self.lags, self.lags + 1, device=like.device)
-        turns = (frequency[:, None] * lag) % self.points
-        angle = turns.to(like.dtype) * (2 * math.pi / self.points)
-        return angle.cos(), angle.sin()
+def _searched(
+    filters: Float[Tensor, "filters ..."], axes: Sequence[Axis]
+) -> Float[Tensor, "filters"]:
+    """Root of the largest |F|^2 on the grid."""
+    first, second, third, slack = plan(axes)
+    kernel = (1,) * (3 - len(axes)) + tuple(filters.shape[1:])
+    norms = np.empty(len(filters))
+    chunk = max(1, _CHUNK_VALUES // math.prod(kernel))
+    for start in range(0, len(filters), chunk):
+        part = filters[start : start + chunk].to("cpu", torch.float64).reshape(-1, *kernel)
+        found = norms[start : start + chunk]
+        largest_responses(part.contiguous().numpy(), first, second, third, slack, found)
+    return torch.from_numpy(norms).to(filters.device)
 
 
 def _per_axis(name: str, value: int | Sequence[int], axes: int) -> tuple[int, ...]:
@@ -102,38 +109,3 @@ def _per_axis(name: str, value: int | Sequence[int], axes: int) -> tuple[int, ..
     if len(numbers) != axes or any(number < 1 for number in numbers):
         raise ConfigError(f"{name} is {value!r}: give {axes} numbers of at least 1, or one")
     return numbers
-
-
-def _autocorrelation(
-    filters: Float[Tensor, "filters ..."], grids: list[_Axis]
-) -> Float[Tensor, "filters ..."]:
-    """Sums of products at the lags that count, (filters, 2 lags + 1, ...)."""
-    kernel = filters.shape[1:]
-    axes = tuple(range(1, filters.ndim))
-    extent = tuple(2 * k - 1 for k in kernel)
-    spectrum = torch.fft.rfftn(filters, s=extent, dim=axes)
-    found: Tensor = torch.fft.irfftn(spectrum * spectrum.conj(), s=extent, dim=axes)
-    for axis, grid in zip(axes, grids, strict=True):
-        reach = grid.lags * grid.step
-        lags = torch.arange(-reach, reach + 1, grid.step, device=filters.device)
-        found = torch.index_select(found, axis, lags % found.shape[axis])
-    return found
-
-
-def _largest(filters: Float[Tensor, "filters ..."], grids: list[_Axis]) -> Float[Tensor, "filters"]:
-    """Maximum of |F|^2 over the grid, for each filter."""
-    if filters.shape[0] == 0:
-        return filters.new_empty(0)
-    real = _autocorrelation(filters, grids)
-    imaginary = torch.zeros_like(real)
-    for grid in grids[:-1]:  # one axis of lags becomes one of frequencies
-        cosine, sine = grid.waves(real, half=False)
-        turned, aside = real.movedim(1, -1), imaginary.movedim(1, -1)
-        real = turned @ cosine.T - aside @ sine.T
-        imaginary = turned @ sine.T + aside @ cosine.T
-    # The last axis needs half of the frequencies: |F|^2 is even, and only its real part remains.
-    cosine, sine = grids[-1].waves(real, half=True)
-    turned = torch.cat([real.movedim(1, -1), imaginary.movedim(1, -1)], dim=-1)
-    waves = torch.cat([cosine, -sine], dim=1)
-    squared: Tensor = turned @ waves.T
-    return squared.reshape(filters.shape[0], -1).amax(1)

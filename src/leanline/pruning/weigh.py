@@ -86,16 +86,15 @@ def _channelwise(operation: Operation, size: tuple[int, ...]) -> float:
     kernel, stride = (_per_axis(settings[key], axes) for key in ("kernel_size", "stride"))
     if name.startswith("max_pool"):
         return norms.max_pool_norm(kernel, stride, _per_axis(settings["dilation"], axes))
-    include, divisor = bool(settings["count_include_pad"]), settings.get("divisor_override")
-    norm = norms.average_pool_norm(
+    return norms.average_pool_norm(
         size,
         kernel,
         stride,
         _per_axis(settings["padding"], axes),
         bool(settings["ceil_mode"]),
-        include or divisor is not None,
+        bool(settings["count_include_pad"]),
+        settings.get("divisor_override"),
     )
-    return norm if divisor is None else norm * float(np.prod(kernel)) / abs(float(divisor))
 
 
 def _resample(operation: Operation, size: tuple[int, ...]) -> float:
