@@ -20,7 +20,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from leanline.errors import ConfigError
 from leanline.records.atomic import write_bytes
 from leanline.report.channel_layout import HEADER, RIGHT, ChannelDrawing
-from leanline.report.operation_layout import BOX_HEIGHT, Box, OperationDrawing
+from leanline.report.operation_column import BOX_HEIGHT
+from leanline.report.operation_layout import Box, OperationDrawing
 from leanline.types import PathLike
 
 FORMATS = (".svg", ".png", ".pdf")
@@ -261,5 +262,5 @@ def _draw_box(axes: Axes, box: Box) -> None:
     axes.text(near, lower, box.detail, color=FAINT, **style)
     axes.text(far, lower, box.size, ha="right", color=FAINT, **style)
     if box.operators:
-        place = (box.entry + 0.1, box.middle + BOX_HEIGHT / 2 + 0.08)
+        place = (box.entry + 0.1, box.middle + BOX_HEIGHT / 2 + 0.065)
         axes.text(*place, box.operators, color=edge, va="center", fontsize=6.2, zorder=3)

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from leanline.report.graph_description import GraphDescription, OperationRow
-from leanline.report.graph_layout import assign_lanes, break_columns, longest_path_layers
+from leanline.report.graph_layout import break_columns, longest_path_layers
+from leanline.report.operation_column import GAP, PITCH, Column, Line
 
-PITCH, BOX_HEIGHT, INDENT, GAP, LANE, HEADER, MARGIN = 0.52, 0.32, 0.28, 0.3, 0.09, 0.95, 0.15
-"""Inches: from row to row, of a box, to the right a halving, between boxes, between lines, ..."""
+HEADER, MARGIN = 0.95, 0.15
+"""Inches above the first row, and around the drawing."""
 
 LETTER = 0.0605
 """Inches that a letter of the boxes' font takes, with some room."""
@@ -25,8 +26,6 @@ LETTER = 0.0605
 LOOKS = ("prunable", "unprunable", "plain", "frozen", "elsewhere")
 """What a box may be: prunable filters, others, none, an unknown operation, one that stands again
 where another column reads it."""
-
-Line = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True)
@@ -148,19 +147,21 @@ def operation_drawing_data(description: GraphDescription) -> OperationDrawing:
     depth = max(layers) + 1
     starts = _starts(groups, layers, break_columns(depth, PITCH, width + 1.2))
     levels = _levels(groups)
+    reads = [group.reads for group in groups]
     boxes: list[Box] = []
     arrows: list[Line] = []
     left, tallest = MARGIN, 0
     for first, end in zip(starts, [*starts[1:], depth], strict=True):
         own = [i for i, layer in enumerate(layers) if first <= layer < end]
-        part = _Column(groups, layers, levels, own, width)
+        part = Column(reads, layers, levels, own, width)
         tallest = max(tallest, part.rows)
         left += part.left_margin
-        for index, row, offset, ghost in part.placed:
+        for index, spot in part.spots.items():
             label, detail, channels, size, operators = texts[index]
-            look = "elsewhere" if ghost else groups[index].look
-            kind = "" if ghost else operators
-            place = (left + offset, -PITCH * row, width, left + part.entries.get(index, offset))
+            look = "elsewhere" if spot.ghost else groups[index].look
+            kind = "" if spot.ghost else operators
+            entry = part.entries.get(index, spot.left + 0.2)
+            place = (left + spot.left, spot.middle, width, left + entry)
             boxes.append(Box(label, detail, channels, size, kind, look, *place))
         arrows += [tuple((left + x, y) for x, y in line) for line in part.lines]
         left += part.width + GAP
@@ -174,92 +175,6 @@ def operation_drawing_data(description: GraphDescription) -> OperationDrawing:
         tuple(Box(**{**vars(box), "middle": box.middle + top}) for box in boxes),
         tuple(tuple((x, y + top) for x, y in line) for line in arrows),
     )
-
-
-class _Column:
-    """Places of the boxes and lines of one column; heights fall from 0."""
-
-    def __init__(
-        self,
-        groups: Sequence[_Group],
-        layers: Sequence[int],
-        levels: Sequence[int],
-        own: Sequence[int],
-        width: float,
-    ) -> None:
-        inside = set(own)
-        given = {source for index in own for source in groups[index].reads} - inside
-        ghosts = sorted(given, key=lambda index: (layers[index], index))
-        first = min(layers[index] for index in own)
-        tracks: dict[int, int] = {}
-        self.placed: list[tuple[int, int, float, bool]] = []
-        for row, index in enumerate(ghosts):
-            self.placed.append((index, row, INDENT * levels[index], True))
-        for index in own:
-            track = tracks.get(layers[index], 0)
-            tracks[layers[index]] = track + 1
-            row = len(ghosts) + layers[index] - first
-            offset = INDENT * levels[index] + track * (width + GAP)
-            self.placed.append((index, row, offset, False))
-        self.rows = max(row for _, row, _, _ in self.placed) + 1
-        self.width = max(offset for _, _, offset, _ in self.placed) + width
-        self._box_width = width
-        self._spot = {index: (row, offset) for index, row, offset, _ in self.placed}
-        self.entries: dict[int, float] = {}
-        self.lines = self._connect(groups, own)
-        self.left_margin = max(0.0, -min((x for line in self.lines for x, _ in line), default=0.0))
-
-    def _connect(self, groups: Sequence[_Group], own: Sequence[int]) -> list[Line]:
-        lines: list[Line] = []
-        around: list[tuple[int, int]] = []
-        for index in own:
-            for source in groups[index].reads:
-                (row, x), (end, target) = self._spot[source], self._spot[index]
-                middle, right = -PITCH * end, target + self._box_width
-                if end == row + 1:
-                    line = self._step(source, index)
-                    self.entries[index] = line[-1][0]
-                    lines.append(line)
-                elif self._track(source) > 0:  # down beside the boxes, then to the left
-                    down = x + self._box_width / 2
-                    start = -PITCH * row - BOX_HEIGHT / 2
-                    lines.append(((down, start), (down, middle), (right, middle)))
-                else:
-                    around.append((source, index))
-        lanes = assign_lanes([(self._spot[a][0], self._spot[b][0]) for a, b in around])
-        for (source, index), lane in zip(around, lanes, strict=True):
-            lines.append(self._bracket(source, index, lane))
-        return lines
-
-    def _step(self, source: int, index: int) -> Line:
-        """A line to the row below."""
-        (row, x), (end, target) = self._spot[source], self._spot[index]
-        top, bottom = -PITCH * end + BOX_HEIGHT / 2, -PITCH * row - BOX_HEIGHT / 2
-        low, high = max(x, target), min(x, target) + self._box_width
-        if low + 0.4 < high:
-            return ((low + 0.2, bottom), (low + 0.2, top))
-        middle = -PITCH * row
-        beside = [offset for _, other, offset, _ in self.placed if other == row and offset > x]
-        if target > x and not any(offset <= target + 0.2 for offset in beside):
-            return ((x + self._box_width, middle), (target + 0.2, middle), (target + 0.2, top))
-        return ((x + 0.2, bottom), (target + self._box_width - 0.4, top))
-
-    def _track(self, index: int) -> int:
-        row, offset = self._spot[index]
-        return sum(1 for _, other, x, _ in self.placed if other == row and x < offset)
-
-    def _bracket(self, source: int, index: int, lane: int) -> Line:
-        """A line left of all boxes between two."""
-        (row, x), (end, target) = self._spot[source], self._spot[index]
-        beside = min(offset for _, other, offset, _ in self.placed if row <= other <= end)
-        far = beside - LANE * (lane + 1) - 0.04
-        begin, middle = -PITCH * row - 0.07, -PITCH * end + 0.07  # one may end where one begins
-        if self._track(index) == 0:
-            return ((x, begin), (far, begin), (far, middle), (target, middle))
-        over = -PITCH * (end - 0.5)  # above the boxes of its row
-        enter = target + self._box_width / 2
-        top = -PITCH * end + BOX_HEIGHT / 2
-        return ((x, begin), (far, begin), (far, over), (enter, over), (enter, top))
 
 
 def _starts(groups: Sequence[_Group], layers: Sequence[int], columns: int) -> list[int]:
