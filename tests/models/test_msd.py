@@ -51,13 +51,6 @@ def test_state_dict_names_and_sizes():
     assert model.leanline_ignore == ("final",)
 
 
-def test_hundred_layers_have_the_parameters_of_table_4_1():
-    # 4.57e4 parameters; 5.05e3 prunable filters
-    model = MSD(100, 1, 2)
-    assert round(sum(p.numel() for p in model.parameters()), -2) == 45_800
-    assert sum(conv.weight.shape[1] for conv in model.convs) == 5050
-
-
 def test_dilations_follow_the_thesis_or_the_caller():
     assert MSD(12, 1, 2).dilations == (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 1, 2)
     assert MSD(5, 1, 2, dilations=[1, 4]).dilations == (1, 4, 1, 4, 1)

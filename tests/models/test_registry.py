@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from leanline.errors import ConfigError
-from leanline.models import MSD, make
+from leanline.models import MSD, FCNResNet50, UNet4, make
 
 
 def test_msd_by_name_with_settings_as_text():
@@ -16,15 +16,29 @@ def test_msd_by_name_with_settings_as_text():
     assert make("msd", 1, 2, dilations="none").dilations[-1] == 10
 
 
+def test_unet4_and_fcn_resnet50_by_name():
+    unet = make("unet4", 2, 3, width="4", upsampling="bilinear", seed="7")
+    assert isinstance(unet, UNet4)
+    assert (unet.in_channels, unet.out_channels, unet.width) == (2, 3, 4)
+    assert unet.upsampling == "bilinear"
+    resnet = make("fcn-resnet50", 2, 3, width=4, dropout="0.5")
+    assert isinstance(resnet, FCNResNet50)
+    assert (resnet.in_channels, resnet.out_channels, resnet.width) == (2, 3, 4)
+    assert resnet.classifier[3].p == 0.5
+
+
 @pytest.mark.parametrize(
     ("name", "settings", "words"),
     [
         ("mds", {}, "no model 'mds' .did you mean 'msd'"),
-        ("resnet", {}, "there are msd, and package.module:factory"),
+        ("resnet", {}, "there are msd, unet4, fcn-resnet50, and package.module:factory"),
         ("msd", {"dept": 3}, "did you mean 'depth'"),
         ("msd", {"depth": "many"}, "depth=many: must be a whole number"),
         ("msd", {"depth": 2.5}, "depth=2.5: must be a whole number"),
         ("msd", {"dilations": "1,x"}, "none or whole numbers separated by commas"),
+        ("unet4", {"upsampling": "cubic"}, "'cubic'.: must be one of transposed, bilinear"),
+        ("unet", {}, "did you mean 'unet4'"),
+        ("fcn-resnet50", {"width": "0"}, "width must be at least 1"),
         ("msd", {"depth": "0"}, "depth must be at least 1"),
         ("no_such_module_at_all:net", {}, "cannot import 'no_such_module_at_all'"),
         (":net", {}, "package.module:factory"),

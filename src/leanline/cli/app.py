@@ -8,6 +8,7 @@ from leanline.cli.bench import bench
 from leanline.cli.compact import compact
 from leanline.cli.data import data
 from leanline.cli.demo import demo
+from leanline.cli.graph import graph
 from leanline.cli.prune import prune
 from leanline.cli.report import report
 from leanline.cli.train import train
@@ -45,5 +46,5 @@ def leanline(
 
 app.command()(demo)
 app.add_typer(data, name="data")
-for command in (train, prune, compact, bench, report):
+for command in (train, prune, compact, bench, graph, report):
     app.command()(command)

@@ -7,7 +7,7 @@ import typer
 
 from leanline.cli import options
 from leanline.cli.session import session
-from leanline.errors import ConfigError
+from leanline.cli.shapes import sized
 
 
 def bench(
@@ -38,7 +38,7 @@ def bench(
         from leanline.experiments.evidence import Measuring, machine, time_networks
 
         run = read_run(folder, "prune")
-        shape = (batch, *_sized(input_shape_of(run), size))
+        shape = (batch, *sized(input_shape_of(run), size)[1:])
         dense, pruned = pruned_of(run, model)
         example = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         small = compaction.compact(pruned, example)
@@ -49,17 +49,6 @@ def bench(
             {"command": "bench", "folder": folder, "machine": machine(), "timing": timing},
             _text(timing, machine()),
         )
-
-
-def _sized(shape: tuple[int, ...], size: str | None) -> tuple[int, ...]:
-    """Channels, height and width of the pictures to time."""
-    if size is None:
-        return shape[1:]
-    parts = size.lower().split("x")
-    if len(parts) not in (1, 2) or not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise ConfigError(f"--size {size}: write HEIGHTxWIDTH, such as 256x256")
-    height, width = int(parts[0]), int(parts[-1])
-    return (shape[1], height, width)
 
 
 def _text(timing: dict[str, Any], machine: str) -> str:

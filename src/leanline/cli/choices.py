@@ -47,7 +47,7 @@ class NetworkChoice:
     """A network by name, as it is before training.
 
     Attributes:
-        name: "msd", "package.module:factory" or "pretrained:NAME".
+        name: a name of ours ("msd"), "package.module:factory" or "pretrained:NAME".
         settings: what its factory is called with.
         seed: of the values that a factory draws from PyTorch's global generator.
     """

@@ -31,6 +31,7 @@ NeededData = Annotated[str, typer.Option("--data", help=_DATA)]
 Data = Annotated[
     str | None, typer.Option(help=f"{_DATA} By default what the network was trained on.")
 ]
+NAMES = "msd, unet4, fcn-resnet50, or package.module:factory for your own (runs that code)."
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="A setting of the network; repeat for more."),

@@ -37,7 +37,7 @@ def prune(
     criterion: Annotated[Rule, typer.Option(help="Which filters stay.")] = Rule.lean,
     model: Annotated[
         str | None,
-        typer.Option(help="Instead of a folder: msd, or package.module:factory (runs that code)."),
+        typer.Option(help=f"Instead of a folder: {options.NAMES}"),
     ] = None,
     weights: Annotated[
         Path | None, typer.Option(help="With --model: its weights, .safetensors or .pth.")

@@ -18,9 +18,7 @@ class LearningRateSchedule(str, enum.Enum):
 
 
 def train(
-    model: Annotated[
-        str, typer.Argument(help="msd, or package.module:factory for your own (runs that code).")
-    ],
+    model: Annotated[str, typer.Argument(help=options.NAMES)],
     data: options.NeededData,
     out: options.Out,
     settings: options.Settings = None,

@@ -26,7 +26,8 @@ def load_weights(network: nn.Module, file: Path) -> str:
     Args:
         network: changed in place.
         file: safetensors, or what `torch.save` wrote of a state dict (also under "state_dict",
-            "model_state_dict" or "model"); nothing in it is executed.
+            "model_state_dict" or "model"); nothing in it is executed. Entries of the modules that
+            the network names in `leanline_skip_weights` are left out.
 
     Returns:
         The SHA-256 of the file, in hexadecimal digits.
@@ -44,7 +45,8 @@ def load_weights(network: nn.Module, file: Path) -> str:
     except OSError as error:
         raise CheckpointError(f"cannot read {file}: {error.strerror}") from error
     found = _safetensors(file) if file.suffix == ".safetensors" else _pytorch(file)
-    _fit(network, found, file)
+    skipped = tuple(f"{name}." for name in getattr(network, "leanline_skip_weights", ()))
+    _fit(network, {k: v for k, v in found.items() if not k.startswith(skipped)}, file)
     return digest
 
 

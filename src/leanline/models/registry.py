@@ -9,7 +9,9 @@ from typing import Any
 from torch import nn
 
 from leanline.errors import ConfigError
+from leanline.models.fcn_resnet50 import FCNResNet50
 from leanline.models.msd import MSD
+from leanline.models.unet4 import UNet4
 from leanline.records.settings import accepts, call_with_settings, nearest
 
 
@@ -26,15 +28,37 @@ def msd(
     return MSD(depth, in_channels, out_channels, width, dilations, padding_mode, seed)
 
 
-NAMED: dict[str, Callable[..., nn.Module]] = {"msd": msd}
+def unet4(
+    in_channels: int,
+    out_channels: int,
+    width: int = 64,
+    upsampling: str = "transposed",
+    seed: int = 0,
+) -> UNet4:
+    """The U-Net with four scaling operations; see `UNet4`."""
+    return UNet4(in_channels, out_channels, width, upsampling, seed)
+
+
+def fcn_resnet50(
+    in_channels: int, out_channels: int, width: int = 64, dropout: float = 0.1, seed: int = 0
+) -> FCNResNet50:
+    """The fully-convolutional ResNet50; see `FCNResNet50`."""
+    return FCNResNet50(in_channels, out_channels, width, dropout, seed)
+
+
+NAMED: dict[str, Callable[..., nn.Module]] = {
+    "msd": msd,
+    "unet4": unet4,
+    "fcn-resnet50": fcn_resnet50,
+}
 
 
 def make(name: str, in_channels: int, out_channels: int, **settings: Any) -> nn.Module:
     """Makes a network from its name.
 
-    The name is "msd", or "package.module:factory" for a network of the user's own. The latter
-    imports that module (the current folder is searched too) and calls that function, so it **runs
-    the code** in it: give only names that you trust.
+    The name is "msd", "unet4", "fcn-resnet50", or "package.module:factory" for a network of the
+    user's own. The latter imports that module (the current folder is searched too) and calls that
+    function, so it **runs the code** in it: give only names that you trust.
 
     Args:
         name: the name.
