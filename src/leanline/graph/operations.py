@@ -62,26 +62,31 @@ UNARY: Mapping[str, Callable[[Arguments], float | None]] = {
     "abs": _constant(1.0),
     "neg": _constant(1.0),
     "softshrink": _constant(1.0),
-    "hardshrink": _constant(1.0),  # off its jumps
-    "tanhshrink": _constant(1.0),
-    "log_sigmoid": lambda _: None,
-    # Without a bound on all numbers, or with jumps: as if they changed nothing.
-    "square": _constant(1.0),
-    "sqrt": _constant(1.0),
-    "pow": lambda a: 1.0 if isinstance(e := a.get("exponent"), int | float) and e > 0 else None,
-    "expm1": _constant(1.0),
-    "log1p": _constant(1.0),
-    "tan": _constant(1.0),
-    "sinh": _constant(1.0),
-    "sign": _constant(1.0),
-    "sgn": _constant(1.0),
-    "floor": _constant(1.0),
-    "ceil": _constant(1.0),
-    "round": _constant(1.0),
-    "trunc": _constant(1.0),
-    "frac": _constant(1.0),
-    "nan_to_num": _constant(1.0),
+    "rrelu": lambda a: max(1.0, abs(a.get("lower", 1 / 8) + a.get("upper", 1 / 3)) / 2),
 }
+
+# Elementwise functions with f(0) = 0 that have no Lipschitz constant: unbounded slopes, or jumps.
+# They count as if they changed nothing.
+UNBOUNDED = frozenset(
+    {
+        "square",
+        "sqrt",
+        "pow",  # with a positive exponent
+        "expm1",
+        "log1p",
+        "tan",
+        "sinh",
+        "hardshrink",
+        "sign",
+        "sgn",
+        "floor",
+        "ceil",
+        "round",
+        "trunc",
+        "frac",
+        "nan_to_num",
+    }
+)
 
 # Elementwise functions with f(0) other than 0, and their Lipschitz constants; 1 without a bound.
 SHIFT: Mapping[str, float] = {

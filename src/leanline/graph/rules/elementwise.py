@@ -24,7 +24,10 @@ def unary(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
     source = to.operation(node.all_input_nodes[0])
     if to.operations[source].shape != shape_of(node):
         raise OpaqueError("a function that changes the shape")
-    lipschitz = tables.UNARY[name](given)
+    lipschitz = tables.UNARY[name](given) if name in tables.UNARY else 1.0
+    exponent = given.get("exponent", 1)
+    if isinstance(exponent, Node) or exponent <= 0:
+        lipschitz = None
     if lipschitz is None:
         to.emit(node, "shift", (source,), {}, dict(function=name, gain=1.0))
     else:
@@ -156,7 +159,7 @@ def join(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
 
 
 RULES: Mapping[str, Rule] = (
-    dict.fromkeys(tables.UNARY, unary)
+    dict.fromkeys((*tables.UNARY, *tables.UNBOUNDED), unary)
     | dict.fromkeys(tables.SHIFT, shift)
     | dict.fromkeys(tables.JOIN | tables.COMPARISON, join)
     | dict.fromkeys(("prelu", "_prelu_kernel"), prelu)
