@@ -2,10 +2,11 @@
 
 import copy
 
+import networkx as nx
 import pytest
 import torch
 
-from leanline.graph import trace_program
+from leanline.graph import fewest_filters, trace_program
 from leanline.masks import apply_masks
 from leanline.pruning import Lean, Magnitude, OperatorNorm, clean, select, trace
 from networks import NETWORKS, make
@@ -82,3 +83,19 @@ def test_frozen_operations_are_named_with_place_and_reason() -> None:
     assert {item.operator for item in frozen} == {"matmul", "softmax"}
     assert all(item.source.startswith("networks.py:") for item in frozen)
     assert all("channels" in item.reason for item in frozen)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_fewest_filters_on_a_path(name: str) -> None:
+    model, inputs = make(name)
+    graph = trace(model, inputs)
+    edges = graph.channels.edges()
+    paths = nx.DiGraph()
+    paths.add_nodes_from(range(graph.num_nodes))
+    for src, dst, prunable in zip(edges.src, edges.dst, edges.prunable, strict=True):
+        cost = min(int(prunable), paths.edges[src, dst]["cost"] if paths.has_edge(src, dst) else 1)
+        paths.add_edge(int(src), int(dst), cost=cost)
+    lengths = nx.multi_source_dijkstra_path_length(paths, set(graph.inputs.tolist()), weight="cost")
+    expected = min(lengths[node] for node in graph.outputs.tolist() if node in lengths)
+    prunable = {block.name for block in graph.filters}
+    assert fewest_filters(graph.program, {}, prunable) == expected

@@ -1,5 +1,6 @@
 """Selection: counts, liveness, criteria, masks that are there already."""
 
+import copy
 import logging
 
 import networkx as nx
@@ -198,6 +199,18 @@ def test_ignored_layers_have_no_masks() -> None:
     report = clean(model, IMAGE)
     assert report.total == 0
     assert torch.equal(model.head.bias, bias) and torch.equal(model.up.bias, model.up.bias)
+
+
+def test_keep_that_no_path_fits_in() -> None:
+    model = nn.Sequential(*(nn.Conv2d(2, 2, 1) for _ in range(6)))
+    image = torch.zeros(1, 2, 4, 4)
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(
+        ConfigError, match=r"2 of 24 filters.*at least 6: give a keep of at least 0.25"
+    ):
+        select(model, image, 0.1)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert sum(int(mask.sum()) for mask in select(model, image, 0.25).values()) == 6
 
 
 @pytest.mark.parametrize("keep", [0, -1, 1.01, float("nan")])

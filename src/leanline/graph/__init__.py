@@ -6,6 +6,7 @@ from leanline.graph.ignore import Ignore, resolve_ignored
 from leanline.graph.liveness import DEAD_VARIANCE, Liveness, find_live, find_untouched
 from leanline.graph.program import KINDS, Frozen, Operation, Program
 from leanline.graph.pruning_graph import FilterBlock, GraphReport, PruningGraph, Weigher
+from leanline.graph.shortest import fewest_filters
 from leanline.graph.trace import trace_program
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "PruningGraph",
     "Selection",
     "Weigher",
+    "fewest_filters",
     "find_live",
     "find_untouched",
     "longest_chains",

@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from leanline.errors import CheckpointError, ConfigError
 from leanline.graph import resolve_ignored
@@ -20,7 +21,8 @@ from leanline.masks.slots import find_slots
 from leanline.pruning.clean import clean
 from leanline.pruning.criteria import Criterion, Lean
 from leanline.pruning.schedule import Schedule
-from leanline.pruning.select import select
+from leanline.pruning.select import fitting_count, select
+from leanline.pruning.tracing import trace
 from leanline.records.progress import bar
 from leanline.records.run import RunFolder
 from leanline.records.tensors import checksum
@@ -117,7 +119,7 @@ def prune(
     criterion, schedule = criterion or Lean(), schedule or Schedule(keep=0.1, steps=10)
     call = _as_two_arguments(finetune)
     ignored = resolve_ignored(model, ignore)  # before a folder is made that says so
-    inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
+    fitting_count(trace(model, example_inputs, ignore), schedule.keep)  # before hours of training
     if out is None:
         run: Any = contextlib.nullcontext()
     else:
@@ -131,7 +133,9 @@ def prune(
                 "schedule": asdict(schedule),
                 "seed": seed,
                 "ignore": sorted(ignored),
-                "example_inputs": [list(t.shape) for t in inputs if isinstance(t, Tensor)],
+                "example_inputs": [
+                    list(t.shape) for t in tree_leaves(example_inputs) if isinstance(t, Tensor)
+                ],
                 "finetune": _described(finetune),
                 "initial_weights": checksum(state, {}),
             },

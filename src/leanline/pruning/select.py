@@ -12,7 +12,14 @@ from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from leanline.errors import ConfigError, ModelError
-from leanline.graph import Ignore, Liveness, PruningGraph, find_live, strongest_path
+from leanline.graph import (
+    Ignore,
+    Liveness,
+    PruningGraph,
+    fewest_filters,
+    find_live,
+    strongest_path,
+)
 from leanline.pruning.criteria import Criterion, Lean
 from leanline.pruning.tracing import trace
 from leanline.types import ExampleInputs
@@ -50,8 +57,8 @@ def select(
         For each prunable weight, by name, a boolean tensor of weight.shape[:2], True = kept.
 
     Raises:
-        ConfigError: If `keep` is outside (0, 1], `criterion` is none, or an entry of `ignore`
-            matches nothing.
+        ConfigError: If `keep` is outside (0, 1] or leaves fewer live filters than any path through
+            the network has, `criterion` is none, or an entry of `ignore` matches nothing.
         ModelError: If the model cannot be traced, nothing can be pruned, or its masks leave no path
             from an input to an output.
     """
@@ -62,9 +69,29 @@ def select(
         raise ConfigError(f"criterion is {rule!r}: give a criterion, such as Lean()")
     graph = trace(model, example_inputs, ignore)
     selector = _Selector(graph, rule)
-    target = max(1, round(keep * graph.num_filters))
+    target = fitting_count(graph, keep) if refill else max(1, round(keep * graph.num_filters))
     flags = selector.refilled(target) if refill else selector.raw(target)
     return {name: torch.from_numpy(matrix.copy()) for name, matrix in graph.matrices(flags).items()}
+
+
+def fitting_count(graph: PruningGraph, keep: float) -> int:
+    """How many filters are to live.
+
+    Raises:
+        ConfigError: If that is less than any path through the network has.
+    """
+    target = round(keep * graph.num_filters)
+    program = graph.program
+    prunable = {block.name for block in graph.filters}
+    kept = {name: mask.cpu().numpy() for name, mask in program.kept.items()}
+    fewest = fewest_filters(program, kept, prunable)
+    if fewest > target and fewest < math.inf:  # without any path, the selector says so
+        raise ConfigError(
+            f"keep is {keep}, that is {target} of {graph.num_filters:,} filters, but every path "
+            f"from an input to an output has at least {int(fewest)}: give a keep of at least "
+            f"{math.ceil(1e6 * fewest / graph.num_filters) / 1e6:g}"
+        )
+    return max(1, target)
 
 
 class _Selector:
