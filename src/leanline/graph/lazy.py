@@ -138,7 +138,7 @@ def _lowest_bit(typingctx: Any, mask: Any) -> Any:
     return types.int64(types.uint32), generate
 
 
-@numba.njit(cache=True, forceinline=True)
+@numba.njit(cache=True, _nrt=False, forceinline=True)
 def _round_up(value):  # type: ignore[no-untyped-def]
     """A float32 that is not below a float64."""
     if value == -np.inf:
@@ -146,7 +146,7 @@ def _round_up(value):  # type: ignore[no-untyped-def]
     return np.float32(value + 1.2e-7 * abs(value))
 
 
-@numba.njit(cache=True, forceinline=True)
+@numba.njit(cache=True, _nrt=False, forceinline=True)
 def _above(value, source, edge, bound_value, bound_source, bound_edge):  # type: ignore[no-untyped-def]
     """Whether one label beats another."""
     if value != bound_value:
@@ -156,7 +156,7 @@ def _above(value, source, edge, bound_value, bound_source, bound_edge):  # type:
     return edge < bound_edge
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, _nrt=False)
 def _halve(state, node):  # type: ignore[no-untyped-def]
     """Sort a full buffer, keep the better half, and make the first of the others the bound."""
     edges, slots = state.buffer_edge[node], state.buffer_slot[node]
@@ -176,7 +176,7 @@ def _halve(state, node):  # type: ignore[no-untyped-def]
     state.bound_edge[node] = edges[_HALF]
 
 
-@numba.njit(cache=True, forceinline=True)
+@numba.njit(cache=True, _nrt=False, forceinline=True)
 def _consider(rows, state, node, slot, edge, size):  # type: ignore[no-untyped-def]
     """Add an in-edge to the buffer if it is above the bound; returns the buffer's size."""
     weight = rows.weight[edge]
@@ -200,12 +200,12 @@ def _consider(rows, state, node, slot, edge, size):  # type: ignore[no-untyped-d
     return _HALF
 
 
-@numba.njit(cache=True, forceinline=True)
+@numba.njit(cache=True, _nrt=False, forceinline=True)
 def _coarse_bound(state, node):  # type: ignore[no-untyped-def]
     return -_round_up(-state.bound_value[node]) if state.bound_value[node] > -np.inf else np.float32(-np.inf)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, _nrt=False)
 def _fill(rows, state, node, low):  # type: ignore[no-untyped-def]
     """Fill a buffer with the best in-edges among those with keys of at least `low`."""
     state.bound_value[node] = low
@@ -234,7 +234,7 @@ def _fill(rows, state, node, low):  # type: ignore[no-untyped-def]
     state.buffer_size[node] = size
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, _nrt=False)
 def _refill(rows, state, node, best):  # type: ignore[no-untyped-def]
     """Fill a buffer again; `best` is the key of its best edge, -inf if there is none."""
     floor, step = state.floor[node], state.step[node]
@@ -256,7 +256,7 @@ def _refill(rows, state, node, best):  # type: ignore[no-untyped-def]
     state.step[node] = min(max(step, 1e-6), 1e3)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, _nrt=False)
 def _set_label(state, prefix, node, value, source, edge, slot):  # type: ignore[no-untyped-def]
     """Lower the label of a node."""
     own = prefix.value.size + node
@@ -273,7 +273,7 @@ def _set_label(state, prefix, node, value, source, edge, slot):  # type: ignore[
     state.coarse[node] = _round_up(value)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, _nrt=False)
 def _lower(rows, state, prefix, node):  # type: ignore[no-untyped-def]
     """Give a node the best label that its in-edges with their present labels allow."""
     while True:
@@ -303,7 +303,7 @@ def _lower(rows, state, prefix, node):  # type: ignore[no-untyped-def]
         _refill(rows, state, node, value)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, _nrt=False)
 def _make_exact(rows, state, prefix, node):  # type: ignore[no-untyped-def]
     """Make the label of a node exact, and with it those along its chain."""
     nodes = prefix.value.size
@@ -332,7 +332,7 @@ def _make_exact(rows, state, prefix, node):  # type: ignore[no-untyped-def]
         _lower(rows, state, prefix, node)
 
 
-@numba.njit(cache=True, forceinline=True)
+@numba.njit(cache=True, _nrt=False, forceinline=True)
 def _before(state, value, source, node, place):  # type: ignore[no-untyped-def]
     """Whether an end belongs above another place of the heap."""
     return _above(
@@ -340,7 +340,7 @@ def _before(state, value, source, node, place):  # type: ignore[no-untyped-def]
     )
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, _nrt=False)
 def _sink(state, value, source, node, place):  # type: ignore[no-untyped-def]
     """Put an end into a place of the heap or below."""
     size = state.counters[_HEAP]
@@ -364,7 +364,7 @@ def _sink(state, value, source, node, place):  # type: ignore[no-untyped-def]
     state.heap_node[place] = node
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, _nrt=False)
 def start(rows, state, prefix):  # type: ignore[no-untyped-def]
     """Find all labels and build the heap."""
     nodes = prefix.value.size
@@ -393,7 +393,7 @@ def start(rows, state, prefix):  # type: ignore[no-untyped-def]
             )
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, _nrt=False)
 def _next_end(rows, state, prefix):  # type: ignore[no-untyped-def]
     """The node where the longest chain ends; -1 if none has a product above 1."""
     nodes = prefix.value.size
@@ -420,7 +420,7 @@ def _next_end(rows, state, prefix):  # type: ignore[no-untyped-def]
     return -1
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, _nrt=False)
 def _take(rows, state, prefix, taken, end, edges, size):  # type: ignore[no-untyped-def]
     """Append the chain that ends at a node and remove its prunable edges; returns the new size."""
     nodes = prefix.value.size
@@ -455,11 +455,14 @@ def _take(rows, state, prefix, taken, end, edges, size):  # type: ignore[no-unty
         in_prefix = value > state.value[own] or (
             value == state.value[own] and prefix.source[node] <= state.source[own]
         )
-    edges[first:size] = edges[first:size][::-1].copy()
+    last = size - 1
+    while first < last:
+        edges[first], edges[last] = edges[last], edges[first]
+        first, last = first + 1, last - 1
     return size
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, _nrt=False)
 def extract(rows, state, prefix, taken, limit, edges, stops):  # type: ignore[no-untyped-def]
     """Extract chains until `limit` prunable edges are taken or there is no room for another chain.
 
