@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import msd
+from benchmarks import chains, msd
 from leanline.experiments.evidence import machine
 from leanline.records.atomic import write_text
 
@@ -31,7 +31,7 @@ def main() -> None:
     torch.set_num_threads(1)
     results = []
     print(machine())
-    for result in msd.run(given.seconds):
+    for result in (*msd.run(given.seconds), *chains.run(given.seconds)):
         results.append(result)
         print(f"\n{result['case']}: {result['what']}\n{result['text']}")
         for key in SHOWN:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-from jaxtyping import Bool, Float64, Int
+from jaxtyping import Bool, Float32, Float64, Int
 
 from leanline.graph.channel_graph import ChannelGraph
 
@@ -26,7 +26,7 @@ class Arrays(NamedTuple):
     edge: Int[np.ndarray, "edges"]  # id in the graph's own order
     src: Int[np.ndarray, "edges"]
     dst: Int[np.ndarray, "edges"]
-    weight: Float64[np.ndarray, "edges"]
+    weight: Float32[np.ndarray, "edges"]
     prunable: Bool[np.ndarray, "edges"]
     ends: Bool[np.ndarray, "nodes"]
 
@@ -113,23 +113,28 @@ def sweep_suffix(graph, suffix):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def sweep_best(graph, removed, prefix, best, first):  # type: ignore[no-untyped-def]
-    """Update the best chains at all nodes from position `first` on."""
-    for at in range(first, graph.order.size):
+def sweep_best(graph, slot, weight, table, prefix, best, first):  # type: ignore[no-untyped-def]
+    """Update the best chains at all nodes from position `first` on.
+
+    The table holds what a prunable edge continues, then what an unprunable one does, so that an
+    edge costs two streamed numbers and one looked up.
+    """
+    nodes = graph.order.size
+    for at in range(first, nodes):
         node = graph.order[at]
         value, source, parent = -np.inf, node, -1
         for e in range(graph.start[at], graph.start[at + 1]):
-            u = graph.src[e]
-            key, origin = best.value[u], best.source[u]
-            if graph.prunable[e]:
-                if removed[e]:
-                    continue
-                if _prefer_prefix(prefix, best, u):
-                    key, origin = prefix.value[u], prefix.source[u]
-            key += graph.weight[e]
-            if key > value or (key == value and key > -np.inf and origin < source):
+            key = table.value[slot[e]] + weight[e]
+            if key < value or key == -np.inf:
+                continue
+            origin = table.source[slot[e]]
+            if key > value or origin < source:
                 value, source, parent = key, origin, e
         best.value[node], best.source[node], best.parent[node] = value, source, parent
+        table.value[nodes + node], table.source[nodes + node] = value, source
+        if _prefer_prefix(prefix, best, node):
+            value, source = prefix.value[node], prefix.source[node]
+        table.value[node], table.source[node] = value, source
 
 
 @numba.njit(cache=True)
@@ -186,23 +191,37 @@ class NaiveOrder:
         self._best = empty_labels(graph.num_nodes)
         sweep_prefix(self._graph, self._prefix)
         self._first = 0  # where the next sweep has to start
+        self._table = empty_labels(2 * graph.num_nodes)
+        unprunable = ~self._graph.prunable
+        self._slot = (self._graph.src + graph.num_nodes * unprunable).astype(np.int32)
+        self._weight = self._graph.weight.copy()  # -inf where removed
 
     def remove(self, edges: Int[np.ndarray, "_"]) -> None:
         """Remove edges, as if chains had taken them; the next sweep is a whole one."""
         gone = np.zeros(self._graph.edge.size, dtype=bool)
         gone[edges] = True
         self._removed |= gone[self._graph.edge]
+        self._weight[self._removed] = -np.inf
         self._first = 0
 
     def next(self) -> np.ndarray | None:
         """Edges of the next chain, None if no product is above 1."""
-        sweep_best(self._graph, self._removed, self._prefix, self._best, self._first)
+        sweep_best(
+            self._graph,
+            self._slot,
+            self._weight,
+            self._table,
+            self._prefix,
+            self._best,
+            self._first,
+        )
         end = best_end(self._graph, self._best)
         if end < 0 or self._best.value[end] <= 0:
             return None
         chain = follow(self._graph, self._prefix, self._best, end)
         own = chain[self._graph.prunable[chain]]
         self._removed[own] = True
+        self._weight[own] = -np.inf
         self._first = int(self._graph.position[self._graph.dst[own[0]]])
         return self._graph.edge[chain]
 
