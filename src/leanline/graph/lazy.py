@@ -39,7 +39,7 @@ _LAST = np.int32(np.iinfo(np.int32).max)  # behind every node and edge
 _ALWAYS = np.iinfo(np.int64).max  # a round that never comes
 
 # entries of State.counters
-_ROUND, _HEAP = 0, 1
+_ROUND, _HEAP, _TAKEN = 0, 1, 2
 
 
 class State(NamedTuple):
@@ -55,6 +55,7 @@ class State(NamedTuple):
     stamp: Int[np.ndarray, "slots"]  # round in which the label was exact
     edge: Int[np.ndarray, "nodes"]  # last edge of the best chain, -1: to be found
     slot: Int[np.ndarray, "nodes"]  # what that edge continues
+    weight: Float32[np.ndarray, "nodes"]  # of that edge; rows.weight is too large for a cache
     floor: Float64[np.ndarray, "nodes"]
     buffer_size: Int[np.ndarray, "nodes"]
     buffer_edge: Int[np.ndarray, "nodes _"]
@@ -88,6 +89,7 @@ def empty_state(nodes: int) -> State:
         stamp=np.zeros(2 * nodes, dtype=np.int64),
         edge=ints(nodes),
         slot=ints(nodes),
+        weight=floats(nodes).astype(np.float32),
         floor=floats(nodes),
         buffer_size=np.zeros(nodes, dtype=np.int32),
         buffer_edge=ints(nodes, _BUFFER),
@@ -210,7 +212,6 @@ def _fill(rows, state, node, low):  # type: ignore[no-untyped-def]
     """Fill a buffer with the best in-edges among those with keys of at least `low`."""
     state.bound_value[node] = low
     state.bound_source[node] = state.bound_edge[node] = _LAST
-    state.counters[2] += 1
     size = 0
     for p in range(rows.piece_start[node], rows.piece_start[node + 1]):
         slot, edge = np.int64(rows.piece_slot[p]), np.int64(rows.piece_edge[p])
@@ -257,12 +258,12 @@ def _refill(rows, state, node, best):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, _nrt=False)
-def _set_label(state, prefix, node, value, source, edge, slot):  # type: ignore[no-untyped-def]
+def _set_label(state, prefix, node, value, source, edge, slot, weight):  # type: ignore[no-untyped-def]
     """Lower the label of a node."""
     own = prefix.value.size + node
     state.value[own], state.source[own] = value, source
     state.coarse[own] = _round_up(value)
-    state.edge[node], state.slot[node] = edge, slot
+    state.edge[node], state.slot[node], state.weight[node] = edge, slot, weight
     if state.stamp[node] == _ALWAYS:
         return
     before = prefix.value[node]
@@ -277,7 +278,7 @@ def _set_label(state, prefix, node, value, source, edge, slot):  # type: ignore[
 def _lower(rows, state, prefix, node):  # type: ignore[no-untyped-def]
     """Give a node the best label that its in-edges with their present labels allow."""
     while True:
-        value, source, edge, slot = -np.inf, _LAST, _LAST, np.int32(-1)
+        value, source, edge, best = -np.inf, _LAST, _LAST, -1
         for k in range(state.buffer_size[node]):
             other = state.buffer_slot[node, k]
             key = state.value[other] + state.buffer_weight[node, k]
@@ -285,8 +286,8 @@ def _lower(rows, state, prefix, node):  # type: ignore[no-untyped-def]
                 key, state.source[other], state.buffer_edge[node, k], value, source, edge
             ):
                 value, source = key, state.source[other]
-                edge, slot = state.buffer_edge[node, k], other
-        if slot >= 0 and value > -np.inf and _above(
+                edge, best = state.buffer_edge[node, k], k
+        if best >= 0 and value > -np.inf and _above(
             value,
             source,
             edge,
@@ -294,10 +295,12 @@ def _lower(rows, state, prefix, node):  # type: ignore[no-untyped-def]
             state.bound_source[node],
             state.bound_edge[node],
         ):
-            _set_label(state, prefix, node, value, source, edge, slot)
+            slot, weight = state.buffer_slot[node, best], state.buffer_weight[node, best]
+            _set_label(state, prefix, node, value, source, edge, slot, weight)
             return
         if state.bound_value[node] <= state.floor[node]:
-            _set_label(state, prefix, node, -np.inf, node, np.int32(-1), np.int32(-1))
+            none = np.int32(-1)
+            _set_label(state, prefix, node, -np.inf, node, none, none, np.float32(-np.inf))
             state.stamp[prefix.value.size + node] = _ALWAYS
             return
         _refill(rows, state, node, value)
@@ -318,7 +321,7 @@ def _make_exact(rows, state, prefix, node):  # type: ignore[no-untyped-def]
             continue
         edge, slot = state.edge[node], state.slot[node]
         if edge >= 0:
-            value = state.value[slot] + rows.weight[edge]
+            value = state.value[slot] + state.weight[node]
             if value == state.value[own] and state.source[slot] == state.source[own]:
                 if state.stamp[slot] >= now:
                     state.stamp[own] = now
@@ -328,7 +331,6 @@ def _make_exact(rows, state, prefix, node):  # type: ignore[no-untyped-def]
                     state.stack[depth] = slot if slot < nodes else slot - nodes
                     depth += 1
                 continue
-        state.counters[3] += 1
         _lower(rows, state, prefix, node)
 
 
@@ -400,7 +402,6 @@ def _next_end(rows, state, prefix):  # type: ignore[no-untyped-def]
     while state.counters[_HEAP] > 0:
         node = state.heap_node[0]
         _make_exact(rows, state, prefix, node)
-        state.counters[4] += 1
         value, source = state.value[nodes + node], state.source[nodes + node]
         if value > 0:
             if value == state.heap_value[0] and source == state.heap_source[0]:
@@ -441,6 +442,7 @@ def _take(rows, state, prefix, taken, end, edges, size):  # type: ignore[no-unty
             continue
         rows.weight[edge] = -np.inf
         taken[edge] = True
+        state.counters[_TAKEN] += 1
         state.edge[node] = -1
         last = state.buffer_size[node] - 1
         for k in range(last + 1):
@@ -469,16 +471,14 @@ def extract(rows, state, prefix, taken, limit, edges, stops):  # type: ignore[no
     Returns the number of prunable edges, that of chains, and whether there are more; the edges of
     the chains are in `edges`, the place behind each chain's last in `stops`.
     """
-    size = chains = count = 0
-    while count < limit and chains < stops.size and size + prefix.value.size <= edges.size:
+    size = chains = 0
+    before = state.counters[_TAKEN]
+    while state.counters[_TAKEN] - before < limit and chains < stops.size and size + prefix.value.size <= edges.size:
         state.counters[_ROUND] += 1
         end = _next_end(rows, state, prefix)
         if end < 0:
-            return count, chains, False
-        before = size
+            return state.counters[_TAKEN] - before, chains, False
         size = _take(rows, state, prefix, taken, end, edges, size)
-        for k in range(before, size):
-            count += rows.prunable[edges[k]]
         stops[chains] = size
         chains += 1
-    return count, chains, True
+    return state.counters[_TAKEN] - before, chains, True
