@@ -46,7 +46,7 @@ def _in_process(name: str, regime: str, keep: float, seconds: float) -> dict[str
 
 
 def measure(name: str, regime: str, keep: float, seconds: float) -> dict[str, object]:
-    """One case: the selection and a copy of the weights in turn, then chains of the plain engine."""
+    """One case: selection and a copy of the weights in turn, then chains of the plain engine."""
     small = GRAPHS["MS-D 100"]("normalised")
     _select(small, small.num_prunable)  # compiles
     graph = GRAPHS[name](regime)
@@ -134,7 +134,8 @@ def _text(result: dict[str, object]) -> str:
     low, middle, high = result["seconds"]  # type: ignore[misc]
     ratio, other = result["times the plain engine"], result["times a plain engine without tail"]
     lines = [
-        f"  {middle:.4g} s ({low:.4g} .. {high:.4g}), {result['copies']:.0f} copies of the weights, "
+        f"  {middle:.4g} s ({low:.4g} .. {high:.4g}), "
+        f"{result['copies']:.0f} copies of the weights, "
         f"at most {result['peak memory, MB']:.0f} MB more memory",
         f"  {result['edges']:,} filters; {result['chains above 1']:,} chains above 1 hold "
         f"{result['filters in them']:,}",

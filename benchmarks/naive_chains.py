@@ -1,4 +1,4 @@
-"""The plain engine: one sweep over the graph a chain. Baseline of the benchmark, oracle of the tests.
+"""The plain engine: one sweep a chain. Baseline of the benchmark, oracle of the tests.
 
 State of a node: `prefix` is the best path of unprunable edges that ends there (or none), `best` the
 best path that ends there with a prunable edge in it. A prunable edge may follow either, an
@@ -178,7 +178,7 @@ def follow(graph, prefix, best, end):  # type: ignore[no-untyped-def]
 
 
 class NaiveOrder:
-    """Prunable edges in order of selection; a sweep starts where the chain before changed something.
+    """Prunable edges in order of selection; a sweep starts where the last chain changed something.
 
     Args:
         graph: The graph.

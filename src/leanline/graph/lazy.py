@@ -15,22 +15,34 @@ has to be made exact.
 
 Labels are compared by length, then lowest source; chains that end at different nodes then by the
 lowest node, and in-edges of a node by the lowest edge. A pass over in-edges compares rounded-up
-float32 values first, 16 at a time; everything that passes is compared in float64.
+float32 values first, 16 at a time; everything that passes is compared in float64. Two chains whose
+lengths round to the same float64 count as equal; which of these is first is then defined but need
+not follow the rule of sources.
+
+All in one file because Numba's cache of a function notices changes of the function's own file only.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numba
+import numba.extending
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int
+from jaxtyping import Float32, Float64, Int
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic
 
-from leanline.graph.rows import Rows
-from leanline.graph.sweeps import Labels
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+# Counting references to the arrays of a state, at every access, would take half of the time. Where
+# nothing is allocated there is nothing to count.
+_njit: Any = numba.njit
+intrinsic: Decorator = numba.extending.intrinsic
+_jit: Decorator = functools.partial(_njit, cache=True, _nrt=False)
+_inline_jit: Decorator = functools.partial(_njit, cache=True, _nrt=False, forceinline=True)
 
 _LANES = 16
 _BUFFER = 32  # in-edges in a buffer
@@ -117,7 +129,8 @@ def _reach(typingctx: Any, values: Any, slot: Any, weights: Any, edge: Any, low:
         vector = ir.VectorType(ir.FloatType(), _LANES)
         loaded = []
         for kind, array, place in zip(signature.args[0:3:2], args[0:3:2], args[1:4:2], strict=True):
-            data = cgutils.create_struct_proxy(kind)(context, builder, value=array).data
+            proxy: Any = cgutils.create_struct_proxy
+            data = proxy(kind)(context, builder, value=array).data
             address = builder.bitcast(builder.gep(data, [place]), vector.as_pointer())
             loaded.append(builder.load(address, align=4))
         lanes = ir.Constant(ir.VectorType(ir.IntType(32), _LANES), [0] * _LANES)
@@ -140,7 +153,7 @@ def _lowest_bit(typingctx: Any, mask: Any) -> Any:
     return types.int64(types.uint32), generate
 
 
-@numba.njit(cache=True, _nrt=False, forceinline=True)
+@_inline_jit
 def _round_up(value):  # type: ignore[no-untyped-def]
     """A float32 that is not below a float64."""
     if value == -np.inf:
@@ -148,7 +161,7 @@ def _round_up(value):  # type: ignore[no-untyped-def]
     return np.float32(value + 1.2e-7 * abs(value))
 
 
-@numba.njit(cache=True, _nrt=False, forceinline=True)
+@_inline_jit
 def _above(value, source, edge, bound_value, bound_source, bound_edge):  # type: ignore[no-untyped-def]
     """Whether one label beats another."""
     if value != bound_value:
@@ -158,7 +171,7 @@ def _above(value, source, edge, bound_value, bound_source, bound_edge):  # type:
     return edge < bound_edge
 
 
-@numba.njit(cache=True, _nrt=False)
+@_jit
 def _halve(state, node):  # type: ignore[no-untyped-def]
     """Sort a full buffer, keep the better half, and make the first of the others the bound."""
     edges, slots = state.buffer_edge[node], state.buffer_slot[node]
@@ -178,7 +191,7 @@ def _halve(state, node):  # type: ignore[no-untyped-def]
     state.bound_edge[node] = edges[_HALF]
 
 
-@numba.njit(cache=True, _nrt=False, forceinline=True)
+@_inline_jit
 def _consider(rows, state, node, slot, edge, size):  # type: ignore[no-untyped-def]
     """Add an in-edge to the buffer if it is above the bound; returns the buffer's size."""
     weight = rows.weight[edge]
@@ -202,12 +215,14 @@ def _consider(rows, state, node, slot, edge, size):  # type: ignore[no-untyped-d
     return _HALF
 
 
-@numba.njit(cache=True, _nrt=False, forceinline=True)
+@_inline_jit
 def _coarse_bound(state, node):  # type: ignore[no-untyped-def]
-    return -_round_up(-state.bound_value[node]) if state.bound_value[node] > -np.inf else np.float32(-np.inf)
+    """A float32 that is not above a node's bound."""
+    value = state.bound_value[node]
+    return -_round_up(-value) if value > -np.inf else np.float32(value)
 
 
-@numba.njit(cache=True, _nrt=False)
+@_jit
 def _fill(rows, state, node, low):  # type: ignore[no-untyped-def]
     """Fill a buffer with the best in-edges among those with keys of at least `low`."""
     state.bound_value[node] = low
@@ -235,7 +250,7 @@ def _fill(rows, state, node, low):  # type: ignore[no-untyped-def]
     state.buffer_size[node] = size
 
 
-@numba.njit(cache=True, _nrt=False)
+@_jit
 def _refill(rows, state, node, best):  # type: ignore[no-untyped-def]
     """Fill a buffer again; `best` is the key of its best edge, -inf if there is none."""
     floor, step = state.floor[node], state.step[node]
@@ -257,7 +272,7 @@ def _refill(rows, state, node, best):  # type: ignore[no-untyped-def]
     state.step[node] = min(max(step, 1e-6), 1e3)
 
 
-@numba.njit(cache=True, _nrt=False)
+@_jit
 def _set_label(state, prefix, node, value, source, edge, slot, weight):  # type: ignore[no-untyped-def]
     """Lower the label of a node."""
     own = prefix.value.size + node
@@ -274,7 +289,7 @@ def _set_label(state, prefix, node, value, source, edge, slot, weight):  # type:
     state.coarse[node] = _round_up(value)
 
 
-@numba.njit(cache=True, _nrt=False)
+@_jit
 def _lower(rows, state, prefix, node):  # type: ignore[no-untyped-def]
     """Give a node the best label that its in-edges with their present labels allow."""
     while True:
@@ -287,13 +302,17 @@ def _lower(rows, state, prefix, node):  # type: ignore[no-untyped-def]
             ):
                 value, source = key, state.source[other]
                 edge, best = state.buffer_edge[node, k], k
-        if best >= 0 and value > -np.inf and _above(
-            value,
-            source,
-            edge,
-            state.bound_value[node],
-            state.bound_source[node],
-            state.bound_edge[node],
+        if (
+            best >= 0
+            and value > -np.inf
+            and _above(
+                value,
+                source,
+                edge,
+                state.bound_value[node],
+                state.bound_source[node],
+                state.bound_edge[node],
+            )
         ):
             slot, weight = state.buffer_slot[node, best], state.buffer_weight[node, best]
             _set_label(state, prefix, node, value, source, edge, slot, weight)
@@ -306,7 +325,7 @@ def _lower(rows, state, prefix, node):  # type: ignore[no-untyped-def]
         _refill(rows, state, node, value)
 
 
-@numba.njit(cache=True, _nrt=False)
+@_jit
 def _make_exact(rows, state, prefix, node):  # type: ignore[no-untyped-def]
     """Make the label of a node exact, and with it those along its chain."""
     nodes = prefix.value.size
@@ -334,15 +353,20 @@ def _make_exact(rows, state, prefix, node):  # type: ignore[no-untyped-def]
         _lower(rows, state, prefix, node)
 
 
-@numba.njit(cache=True, _nrt=False, forceinline=True)
+@_inline_jit
 def _before(state, value, source, node, place):  # type: ignore[no-untyped-def]
     """Whether an end belongs above another place of the heap."""
     return _above(
-        value, source, node, state.heap_value[place], state.heap_source[place], state.heap_node[place]
+        value,
+        source,
+        node,
+        state.heap_value[place],
+        state.heap_source[place],
+        state.heap_node[place],
     )
 
 
-@numba.njit(cache=True, _nrt=False)
+@_jit
 def _sink(state, value, source, node, place):  # type: ignore[no-untyped-def]
     """Put an end into a place of the heap or below."""
     size = state.counters[_HEAP]
@@ -366,7 +390,7 @@ def _sink(state, value, source, node, place):  # type: ignore[no-untyped-def]
     state.heap_node[place] = node
 
 
-@numba.njit(cache=True, _nrt=False)
+@_jit
 def start(rows, state, prefix):  # type: ignore[no-untyped-def]
     """Find all labels and build the heap."""
     nodes = prefix.value.size
@@ -395,7 +419,7 @@ def start(rows, state, prefix):  # type: ignore[no-untyped-def]
             )
 
 
-@numba.njit(cache=True, _nrt=False)
+@_jit
 def _next_end(rows, state, prefix):  # type: ignore[no-untyped-def]
     """The node where the longest chain ends; -1 if none has a product above 1."""
     nodes = prefix.value.size
@@ -421,7 +445,7 @@ def _next_end(rows, state, prefix):  # type: ignore[no-untyped-def]
     return -1
 
 
-@numba.njit(cache=True, _nrt=False)
+@_jit
 def _take(rows, state, prefix, taken, end, edges, size):  # type: ignore[no-untyped-def]
     """Append the chain that ends at a node and remove its prunable edges; returns the new size."""
     nodes = prefix.value.size
@@ -464,7 +488,7 @@ def _take(rows, state, prefix, taken, end, edges, size):  # type: ignore[no-unty
     return size
 
 
-@numba.njit(cache=True, _nrt=False)
+@_jit
 def extract(rows, state, prefix, taken, limit, edges, stops):  # type: ignore[no-untyped-def]
     """Extract chains until `limit` prunable edges are taken or there is no room for another chain.
 
@@ -473,7 +497,11 @@ def extract(rows, state, prefix, taken, limit, edges, stops):  # type: ignore[no
     """
     size = chains = 0
     before = state.counters[_TAKEN]
-    while state.counters[_TAKEN] - before < limit and chains < stops.size and size + prefix.value.size <= edges.size:
+    while (
+        state.counters[_TAKEN] - before < limit
+        and chains < stops.size
+        and size + prefix.value.size <= edges.size
+    ):
         state.counters[_ROUND] += 1
         end = _next_end(rows, state, prefix)
         if end < 0:

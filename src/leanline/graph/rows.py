@@ -12,6 +12,7 @@ u for a prunable edge that leaves u, slot nodes + u for an unprunable one.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -104,7 +105,7 @@ def _runs(src: Int[np.ndarray, "_"]) -> list[tuple[int, int]]:
     """Start and stop of the stretches of nodes side by side."""
     cuts = np.flatnonzero(np.diff(src) != 1) + 1
     edges = [0, *cuts.tolist(), src.size]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges))
 
 
 def _is_regular(block: EdgeBlock, runs: int) -> bool:

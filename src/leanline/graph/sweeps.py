@@ -12,8 +12,6 @@ import numba
 import numpy as np
 from jaxtyping import Float64, Int
 
-from leanline.graph.rows import Rows
-
 
 class Labels(NamedTuple):
     """The best path to each node, or from it.
@@ -51,7 +49,9 @@ def sweep_prefix(rows, labels):  # type: ignore[no-untyped-def]
         for p in range(rows.piece_start[node], rows.piece_start[node + 1]):
             if rows.piece_slot[p] >= nodes:
                 for k in range(rows.piece_size[p]):
-                    _offer(rows, labels, node, rows.piece_slot[p] + k - nodes, rows.piece_edge[p] + k)
+                    _offer(
+                        rows, labels, node, rows.piece_slot[p] + k - nodes, rows.piece_edge[p] + k
+                    )
         for p in range(rows.pair_start[node], rows.pair_start[node + 1]):
             if rows.pair_slot[p] >= nodes:
                 _offer(rows, labels, node, rows.pair_slot[p] - nodes, rows.pair_edge[p])
@@ -68,7 +68,9 @@ def sweep_suffix(rows, labels):  # type: ignore[no-untyped-def]
         for p in range(rows.piece_start[node], rows.piece_start[node + 1]):
             if rows.piece_slot[p] >= nodes:
                 for k in range(rows.piece_size[p]):
-                    _offer(rows, labels, rows.piece_slot[p] + k - nodes, node, rows.piece_edge[p] + k)
+                    _offer(
+                        rows, labels, rows.piece_slot[p] + k - nodes, node, rows.piece_edge[p] + k
+                    )
         for p in range(rows.pair_start[node], rows.pair_start[node + 1]):
             if rows.pair_slot[p] >= nodes:
                 _offer(rows, labels, rows.pair_slot[p] - nodes, node, rows.pair_edge[p])
@@ -131,9 +133,7 @@ def _offer(rows, labels, node, other, edge):  # type: ignore[no-untyped-def]
     if key == labels.value[node]:
         if source > labels.source[node]:
             return
-        if source == labels.source[node] and (
-            labels.edge[node] < 0 or edge > labels.edge[node]
-        ):
+        if source == labels.source[node] and (labels.edge[node] < 0 or edge > labels.edge[node]):
             return
     labels.value[node], labels.source[node] = key, source
     labels.edge[node], labels.node[node] = edge, other

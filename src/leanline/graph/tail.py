@@ -99,12 +99,13 @@ class Tail:
         total = int(np.count_nonzero(flags)) - int(np.count_nonzero(before))
         edges, ranks = np.empty(total, dtype=np.int32), np.empty(total, dtype=np.uint32)
         _collect(*self._graph, flags, before, edges, ranks)
-        edges, ranks = _radix(edges, ranks)
+        ordered: np.ndarray
+        ordered, ranks = _radix(edges, ranks)
         for first, last in _split_ties(
-            *self._graph, self._places, self._prefix.source, self._suffix.source, edges, ranks
+            *self._graph, self._places, self._prefix.source, self._suffix.source, ordered, ranks
         ):
-            edges[first:last] = self._exactly(edges[first:last])
-        return edges
+            ordered[first:last] = self._exactly(ordered[first:last])
+        return ordered
 
     def leads(self, edge: int) -> tuple[int, int]:
         """Source and target of an edge."""
@@ -248,7 +249,12 @@ def _split_ties(rows, before, behind, places, sources, ends, edges, ranks):  # t
                     source, end = sources[src], ends[dst]
                 at = k
                 while at > 0:
-                    other = keys[at - 1], -labels[at - 1, 0], -labels[at - 1, 1], -edges[first + at - 1]
+                    other = (
+                        keys[at - 1],
+                        -labels[at - 1, 0],
+                        -labels[at - 1, 1],
+                        -edges[first + at - 1],
+                    )
                     if (key, -source, -end, -edge) < other:
                         break
                     keys[at], edges[first + at] = keys[at - 1], edges[first + at - 1]
