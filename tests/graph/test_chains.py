@@ -64,7 +64,7 @@ def length(edges: dict[str, np.ndarray], chain: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("scale", [0.15, 0.6, 1.0, 2.0])
-@pytest.mark.parametrize("seed", range(75))
+@pytest.mark.parametrize("seed", range(130))
 def test_same_chains_as_networkx(seed: int, scale: float) -> None:
     edges = random_graph(seed, scale)
     selection = longest_chains(ChannelGraph.from_edges(**edges), keep=1.0)

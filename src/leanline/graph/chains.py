@@ -13,14 +13,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 
 from leanline.errors import ConfigError
-from leanline.graph import sweeps
+from leanline.graph import lazy, sweeps
 from leanline.graph.channel_graph import ChannelGraph
 from leanline.graph.pruning_graph import PruningGraph
+from leanline.graph.rows import rows_of
+from leanline.graph.tail import Tail, places_of
+
+_ROOM = 1 << 18  # edges of chains that are extracted at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,10 +69,7 @@ def longest_chains(graph: ChannelGraph | PruningGraph, keep: float) -> Selection
         raise ConfigError("the graph has no prunable edges")
     order = ChainOrder(channels)
     count = max(1, round(keep * total))
-    edges = channels.edges()
-    kept = ~edges.prunable
-    kept[order.order(count)] = True
-    return Selection(kept, count, order)
+    return Selection(order.flags(count) | ~order.prunable, count, order)
 
 
 def strongest_path(graph: PruningGraph) -> Int[np.ndarray, "_"]:
@@ -75,17 +77,13 @@ def strongest_path(graph: PruningGraph) -> Int[np.ndarray, "_"]:
 
     Nothing is extracted; filters of norm 0, pruned ones among them, are no part of it.
     """
-    arrays = sweeps.arrange(graph.channels)
+    rows = rows_of(graph.channels)
     starts = np.zeros(graph.num_nodes, dtype=bool)
     starts[graph.inputs] = True
     labels = sweeps.empty_labels(graph.num_nodes)
-    sweeps.sweep_from(arrays, starts, labels)
+    sweeps.sweep_from(rows, starts, labels)
     node = int(graph.outputs[np.argmax(labels.value[graph.outputs])])
-    found: list[int] = []
-    while (edge := int(labels.parent[node])) >= 0:
-        found.append(int(arrays.edge[edge]))
-        node = int(arrays.src[edge])
-    return np.array(found[::-1], dtype=np.int64)
+    return np.array(_path(labels, node)[::-1], dtype=np.int64)
 
 
 class ChainOrder:
@@ -95,97 +93,126 @@ class ChainOrder:
     """
 
     def __init__(self, graph: ChannelGraph) -> None:
-        self._graph = sweeps.arrange(graph)
+        self._rows = rows_of(graph)
         nodes = graph.num_nodes
-        self._removed = np.zeros(self._graph.edge.size, dtype=bool)
         self._prefix = sweeps.empty_labels(nodes)
-        self._best = sweeps.empty_labels(nodes)
-        sweeps.sweep_prefix(self._graph, self._prefix)
-        self._head: list[np.ndarray] = []  # chains found by sweeps, as positions of edges
-        self._taken: list[int] = []  # their prunable edges
-        self._first = 0  # where the next sweep has to start
-        self._tail: np.ndarray | None = None
+        sweeps.sweep_prefix(self._rows, self._prefix)
+        self._suffix = sweeps.empty_labels(nodes)
+        sweeps.sweep_suffix(self._rows, self._suffix)
+        self._tail = Tail(self._rows, places_of(graph), self._prefix, self._suffix)
+        self._state: lazy.State | None = lazy.empty_state(nodes)
+        lazy.start(self._rows, self._state, self._prefix)
+        self._taken = np.zeros(graph.num_edges, dtype=bool)  # by chains with a product above 1
+        self._head = _Chains([], [])
+        self._count = 0  # prunable edges in the head
+        self._ranked = np.empty(0, dtype=np.int32)  # of the tail
+        self._marked: np.ndarray | None = None  # taken or ranked
+
+    @property
+    def prunable(self) -> Bool[np.ndarray, "edges"]:
+        """For each edge, in the graph's order: prunable."""
+        return self._rows.prunable
 
     def order(self, limit: int) -> Int[np.ndarray, "_"]:
         """The first `limit` prunable edges (all, if there are fewer) in order of selection."""
         self._extend(limit)
-        found = np.array(self._taken[:limit], dtype=np.int64)
-        if self._tail is not None and limit > found.size:
-            found = np.concatenate([found, self._tail[: limit - found.size]])
-        return self._graph.edge[found].astype(np.int64)
+        self._rank(limit - self._count)
+        tail = self._ranked[: max(0, limit - self._count)]
+        return np.concatenate([self._first(limit), tail], dtype=np.int64)
+
+    def flags(self, limit: int) -> Bool[np.ndarray, "edges"]:
+        """For each edge: among the first `limit`; takes less time than their order."""
+        self._extend(limit)
+        if limit < self._count:
+            flags = np.zeros_like(self._taken)
+            flags[self._first(limit)] = True
+        else:
+            flags = self._taken.copy()
+            self._tail.mark(flags, limit - self._count)
+        return flags
 
     def chains(self, limit: int) -> list[Int[np.ndarray, "_"]]:
         """The chains that hold the first `limit` prunable edges; the last is cut to the count."""
         self._extend(limit)
+        self._rank(limit - self._count)
         found: list[np.ndarray] = []
         left = limit
         for chain in self._all_chains():
             if left <= 0:
                 break
-            own = self._graph.prunable[chain]
+            own = self.prunable[chain]
             if own.sum() > left:
                 chain = chain[: int(np.flatnonzero(own)[left - 1]) + 1]
             left -= int(own.sum())
-            found.append(self._graph.edge[chain].astype(np.int64))
+            found.append(chain.astype(np.int64))
         return found
 
     def _extend(self, limit: int) -> None:
-        while self._tail is None and len(self._taken) < limit:
-            sweeps.sweep_best(self._graph, self._removed, self._prefix, self._best, self._first)
-            end = sweeps.best_end(self._graph, self._best)
-            if end < 0 or self._best.value[end] <= 0:
-                self._tail = self._sort_tail()
+        """Extract chains until they hold `limit` prunable edges or none has a product above 1."""
+        while self._state is not None and self._count < limit:
+            room = max(_ROOM, 2 * self._rows.order.size)
+            edges, stops = (np.empty(room, dtype=np.int32) for _ in range(2))
+            count, chains, more = lazy.extract(
+                self._rows,
+                self._state,
+                self._prefix,
+                self._taken,
+                limit - self._count,
+                edges,
+                stops,
+            )
+            self._count += count
+            if chains:
+                self._head.edges.append(edges[: stops[chains - 1]].copy())
+                self._head.stops.append(stops[:chains].copy())
+            if not more:
+                self._state = None
+
+    def _first(self, limit: int) -> Int[np.ndarray, "_"]:
+        """Prunable edges of the head, `limit` at most."""
+        found = [np.empty(0, dtype=np.int32)]
+        size = 0
+        for edges in self._head.edges:
+            if size >= limit:
                 break
-            chain = sweeps.follow(self._graph, self._prefix, self._best, end)
-            own = chain[self._graph.prunable[chain]]
-            self._removed[own] = True
-            self._first = int(self._graph.position[self._graph.dst[own[0]]])
-            self._head.append(chain)
-            self._taken.extend(own.tolist())
+            found.append(edges[self.prunable[edges]])
+            size += found[-1].size
+        return np.concatenate(found)[:limit]
 
-    def _sort_tail(self) -> Int[np.ndarray, "_"]:
-        """All edges that are left, strongest first with their unprunable prefix and suffix."""
-        graph, prefix = self._graph, self._prefix
-        suffix = self._suffix
-        left = np.flatnonzero(graph.prunable & ~self._removed)
-        left = left[np.argsort(graph.edge[left], kind="stable")]
-        src, dst = graph.src[left], graph.dst[left]
-        key = prefix.value[src] + graph.weight[left] + suffix.value[dst]
-        order = np.argsort(-key, kind="stable")
-        ranked = key[order]
-        tied = np.zeros(ranked.size, dtype=bool)
-        same = (ranked[1:] == ranked[:-1]) & np.isfinite(ranked[1:])
-        tied[1:] |= same
-        tied[:-1] |= same
-        places = np.flatnonzero(tied)
-        group = order[places]
-        ends = (suffix.source[dst[group]], prefix.source[src[group]], -key[group])
-        order[places] = group[np.lexsort(ends)]
-        return left[order]
-
-    @cached_property
-    def _suffix(self) -> sweeps.Labels:
-        suffix = sweeps.empty_labels(self._graph.order.size)
-        sweeps.sweep_suffix(self._graph, suffix)
-        return suffix
+    def _rank(self, limit: int) -> None:
+        """Sort the tail as far as its first `limit` edges."""
+        if limit <= self._ranked.size:
+            return
+        before = self._taken if self._marked is None else self._marked
+        self._marked = before.copy()
+        self._tail.mark(self._marked, limit - self._ranked.size)
+        self._ranked = np.concatenate([self._ranked, self._tail.ranked(self._marked, before)])
 
     def _all_chains(self) -> Iterator[Int[np.ndarray, "_"]]:
-        yield from self._head
-        for edge in self._tail if self._tail is not None else ():
-            yield self._single(int(edge))
+        for edges, stops in zip(self._head.edges, self._head.stops, strict=True):
+            yield from np.split(edges, stops[:-1])
+        for edge in self._ranked.tolist():
+            yield self._single(edge)
 
     def _single(self, edge: int) -> Int[np.ndarray, "_"]:
         """A single filter with its unprunable prefix and suffix; alone if its norm is 0."""
-        graph, found = self._graph, [edge]
-        weight: Float[np.ndarray, ""] = graph.weight[edge]
-        if weight == -np.inf:
-            return np.array(found)
-        parent = int(self._prefix.parent[graph.src[edge]])
-        while parent >= 0:
-            found.insert(0, parent)
-            parent = int(self._prefix.parent[graph.src[parent]])
-        parent = int(self._suffix.parent[graph.dst[edge]])
-        while parent >= 0:
-            found.append(parent)
-            parent = int(self._suffix.parent[graph.dst[parent]])
-        return np.array(found)
+        if self._rows.weight[edge] == -np.inf:
+            return np.array([edge])
+        src, dst = self._tail.leads(edge)
+        return np.array([*_path(self._prefix, src)[::-1], edge, *_path(self._suffix, dst)])
+
+
+class _Chains(NamedTuple):
+    """Chains one after the other, in parts; the stops are those of a part."""
+
+    edges: list[np.ndarray]
+    stops: list[np.ndarray]
+
+
+def _path(labels: sweeps.Labels, node: int) -> list[int]:
+    """Edges of the path of a label, from the node on."""
+    found: list[int] = []
+    while (edge := int(labels.edge[node])) >= 0:
+        found.append(edge)
+        node = int(labels.node[node])
+    return found

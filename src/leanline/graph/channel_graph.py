@@ -26,7 +26,7 @@ class EdgeBlock:
         src: Nodes that the edges leave.
         dst: Nodes that they enter.
         log_weight: Natural logarithm of the weights, shape (dst, src) or (edges,); -inf = absent.
-        prunable: One flag for the block, or one for each edge.
+        prunable: One flag for the block, or one for each edge in the shape of `log_weight`.
     """
 
     src: Int[np.ndarray, "_"]
@@ -192,7 +192,7 @@ def _flatten(blocks: tuple[EdgeBlock, ...]) -> Edges:
         src[part] = np.tile(block.src, block.dst.size) if dense else block.src
         dst[part] = np.repeat(block.dst, block.src.size) if dense else block.dst
         weight[part] = block.log_weight.reshape(-1)
-        prunable[part] = block.prunable
+        prunable[part] = block.prunable.reshape(-1)
         start = part.stop
     return Edges(src, dst, weight, prunable)
 
