@@ -5,7 +5,7 @@ least one prunable edge; its prunable edges are removed from the graph, unprunab
 soon as no chain has a product above 1, a chain with two prunable edges cannot beat the better of
 its halves, and the next is always the strongest single filter with its best unprunable prefix and
 suffix. Equal lengths go to the lowest source node, then the lowest end node, then the lowest edge.
-Filters of norm 0 are on no path and come last.
+Filters of norm 0 are on no path and come last. `lazy` finds the chains above 1, `tail` the rest.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from leanline.graph.rows import Rows
 from leanline.graph.sweeps import Labels
 
 _BIN_BITS = 18  # of a rounded key: sign, exponent and nine more
-_ABSENT = np.uint32(0x007FFFFF)  # rank of -inf
+_SMALL, _SMALL_BITS = 100_000, 12  # edges of a graph for which fewer bins do
 _FEW = 64  # filters with equal rounded keys that are sorted by insertion
 _DIGIT = 11  # bits a pass of the radix sort
 
@@ -78,8 +78,10 @@ class Tail:
         """Set the flags of the best `count` edges (or all) among those without one."""
         if count <= 0:
             return
-        bins = np.zeros(1 << _BIN_BITS, dtype=np.int64)
-        _count(*self._graph, flags, bins)
+        bits = _SMALL_BITS if flags.size < _SMALL else _BIN_BITS
+        shift = np.uint32(32 - bits)
+        bins = np.zeros(1 << bits, dtype=np.int64)
+        _count(*self._graph, flags, shift, bins)
         above = np.cumsum(bins[::-1])[::-1]  # in this bin or above
         cut = int(np.searchsorted(-above, -count, side="right")) - 1
         if cut < 0:
@@ -87,7 +89,7 @@ class Tail:
         else:
             need = count - int(above[cut] - bins[cut])
         undecided = np.empty(int(bins[cut]), dtype=np.int32)
-        _mark(*self._graph, flags, cut, undecided)
+        _mark(*self._graph, flags, shift, cut, undecided)
         if need < undecided.size:
             undecided = self._exactly(undecided)[:need]
         flags[undecided] = True
@@ -134,12 +136,12 @@ def _bits(key):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, forceinline=True)
-def _bin(key):  # type: ignore[no-untyped-def]
-    return np.int64(_bits(key) >> np.uint32(32 - _BIN_BITS))
+def _bin(key, shift):  # type: ignore[no-untyped-def]
+    return np.int64(_bits(key) >> shift)
 
 
 @numba.njit(cache=True)
-def _count(rows, before, behind, flags, bins):  # type: ignore[no-untyped-def]
+def _count(rows, before, behind, flags, shift, bins):  # type: ignore[no-untyped-def]
     """Add the prunable edges without a flag to a histogram of their keys."""
     nodes = rows.order.size
     for node in range(nodes):
@@ -150,15 +152,15 @@ def _count(rows, before, behind, flags, bins):  # type: ignore[no-untyped-def]
             for k in range(rows.piece_size[p]):
                 if not flags[edge + k]:
                     key = before[slot + k] + rows.weight[edge + k] + behind[node]
-                    bins[_bin(key)] += 1
+                    bins[_bin(key, shift)] += 1
         for p in range(rows.pair_start[node], rows.pair_start[node + 1]):
             slot, edge = rows.pair_slot[p], rows.pair_edge[p]
             if slot < nodes and not flags[edge]:
-                bins[_bin(before[slot] + rows.weight[edge] + behind[node])] += 1
+                bins[_bin(before[slot] + rows.weight[edge] + behind[node], shift)] += 1
 
 
 @numba.njit(cache=True)
-def _mark(rows, before, behind, flags, cut, undecided):  # type: ignore[no-untyped-def]
+def _mark(rows, before, behind, flags, shift, cut, undecided):  # type: ignore[no-untyped-def]
     """Set the flags of edges in bins above the cut, and list those in the bin of the cut."""
     nodes = rows.order.size
     found = 0
@@ -168,7 +170,7 @@ def _mark(rows, before, behind, flags, cut, undecided):  # type: ignore[no-untyp
             if slot >= nodes:
                 continue
             for k in range(rows.piece_size[p]):
-                place = _bin(before[slot + k] + rows.weight[edge + k] + behind[node])
+                place = _bin(before[slot + k] + rows.weight[edge + k] + behind[node], shift)
                 if place == cut and not flags[edge + k]:
                     undecided[found] = edge + k
                     found += 1
@@ -176,7 +178,7 @@ def _mark(rows, before, behind, flags, cut, undecided):  # type: ignore[no-untyp
         for p in range(rows.pair_start[node], rows.pair_start[node + 1]):
             slot, edge = rows.pair_slot[p], rows.pair_edge[p]
             if slot < nodes:
-                place = _bin(before[slot] + rows.weight[edge] + behind[node])
+                place = _bin(before[slot] + rows.weight[edge] + behind[node], shift)
                 if place == cut and not flags[edge]:
                     undecided[found] = edge
                     found += 1
