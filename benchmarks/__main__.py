@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import chains, msd, norms
+from benchmarks import chains, msd, norms, selection
 from leanline.experiments.evidence import machine
 from leanline.records.atomic import write_text
 
@@ -35,7 +35,7 @@ def main() -> None:
     torch.set_num_threads(1)
     results = []
     print(machine())
-    parts = (norms, chains, msd)
+    parts = (norms, chains, selection, msd)
     for result in itertools.chain.from_iterable(part.run(given.seconds) for part in parts):
         results.append(result)
         print(f"\n{result['case']}: {result['what']}\n{result['text']}")

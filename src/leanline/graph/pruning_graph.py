@@ -194,8 +194,10 @@ class PruningGraph:
     def filter_order(self, edges: Int[np.ndarray, "_"]) -> Int[np.ndarray, "_"]:
         """Filters of edges in the order given, each where it appears first."""
         ids = self.edge_filter[edges]
-        _, first = np.unique(ids, return_index=True)
-        return np.asarray(ids[np.sort(first)], dtype=np.int64)
+        places = np.arange(ids.size, dtype=np.int32)
+        first = np.empty(self.num_filters, dtype=np.int32)
+        first[ids[::-1]] = places[::-1]  # of several writes to a place the last one stays
+        return np.asarray(ids[first[ids] == places], dtype=np.int64)
 
     def matrices(self, kept: Bool[np.ndarray, "filters"]) -> dict[str, Bool[np.ndarray, "_ _"]]:
         """Split one flag a filter into a matrix of weight.shape[:2] for each weight (views)."""

@@ -7,10 +7,10 @@ decided for the example inputs.
 from __future__ import annotations
 
 import operator
-import traceback
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -22,8 +22,8 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from leanline.graph.tracers import Traced
 
-_LIBRARY = Path(torch.__file__).parent.as_posix()
-_OWN = Path(__file__).as_posix()
+# Packages whose lines are not the model's: those between a model and the recorder.
+_BETWEEN = ("torch", "leanline", "jaxtyping", "beartype")
 
 
 def record(model: nn.Module, inputs: tuple[Any, ...]) -> Traced:
@@ -155,8 +155,11 @@ def _without_copy(func: Any) -> Any:
 
 def _caller() -> str:
     """The line of the model's code that is running, written as in a traceback."""
-    for frame in reversed(traceback.extract_stack()):
-        path = Path(frame.filename).as_posix()
-        if path != _OWN and not path.startswith(_LIBRARY):
-            return f'File "{frame.filename}", line {frame.lineno}, in {frame.name}'
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        if package not in _BETWEEN:
+            code = frame.f_code
+            return f'File "{code.co_filename}", line {frame.f_lineno}, in {code.co_name}'
+        frame = frame.f_back
     return ""
