@@ -110,6 +110,18 @@ def _gate_of_one(m: Any, x: Tensor) -> Tensor:
     return m.out(y * torch.sigmoid(m.b(y)))
 
 
+def _learned_zeros(m: Any, x: Tensor) -> Tensor:
+    shift = m.a.bias.detach().mul(0.0).view(1, 4, 1, 1) + m.a.bias.view(1, 4, 1, 1)
+    return m.out(torch.addcmul(m.b(x) + shift, shift, m.a(x)))
+
+
+def _choices(m: Any, x: Tensor) -> Tensor:
+    y, z = m.a(x), m.b(x)
+    y = torch.where(y > 0.1, y, z).masked_fill(x[:, :1] > 1, 0.0)
+    y = torch.maximum(y, z).lerp(z, 0.3)
+    return m.out(torch.clamp(y, min=torch.zeros(1, 4, 1, 1)))
+
+
 def _dictionary(m: Any, batch: dict[str, Tensor]) -> dict[str, Any]:
     y = F.relu(m.a(batch["image"]) + m.b(batch["mask"]))
     return {"labels": m.out(y), "extra": [m.c(y), y.mean((2, 3))]}
@@ -287,6 +299,11 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Any]] = {
         ),
         IMAGE,
     ),
+    "learned zeros": (
+        lambda: Net(_learned_zeros, a=c3(3, 4), b=conv(3, 4, 1, bias=False), out=conv(4, 2, 1)),
+        IMAGE,
+    ),
+    "choices": (lambda: Net(_choices, a=c3(3, 4), b=c3(3, 4), out=conv(4, 2, 1)), IMAGE),
     "two inputs": (
         lambda: Net(
             lambda m, x, y: (m.out(m.a(x) * m.b(y)), m.b(y).amax(1)),

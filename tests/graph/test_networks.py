@@ -5,6 +5,7 @@ import copy
 import networkx as nx
 import pytest
 import torch
+from torch import nn
 
 from leanline.graph import fewest_filters, trace_program
 from leanline.masks import apply_masks
@@ -99,3 +100,22 @@ def test_fewest_filters_on_a_path(name: str) -> None:
     expected = min(lengths[node] for node in graph.outputs.tolist() if node in lengths)
     prunable = {block.name for block in graph.filters}
     assert fewest_filters(graph.program, {}, prunable) == expected
+
+
+def test_what_a_network_may_learn_does_not_count_as_zero() -> None:
+    """A trace of a network at its initial values must hold after training too."""
+
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.out = nn.Conv2d(1, 3, 1, bias=False), nn.Conv2d(3, 1, 1)
+            self.shift = nn.Parameter(torch.zeros(1, 3, 1, 1))
+            self.token = nn.Parameter(torch.zeros(1, 1, 4, 4))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.out(self.a(torch.maximum(x, self.token)) + self.shift)
+
+    program = trace_program(Scaled(), torch.zeros(1, 1, 4, 4))
+    kinds = [operation.kind for operation in program.operations]
+    assert "zeros" not in kinds
+    assert kinds.count("shift") == 2

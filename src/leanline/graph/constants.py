@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -18,13 +18,20 @@ class Constants:
         module: The traced graph.
         values: Placeholder nodes, by name, to parameters, buffers, constants, and inputs of the
             model that are no tensors.
+        learned: Those of them that are parameters or buffers.
     """
 
-    def __init__(self, module: GraphModule, values: Mapping[str, Any]) -> None:
+    def __init__(
+        self, module: GraphModule, values: Mapping[str, Any], learned: Collection[str]
+    ) -> None:
         self._module = module
+        self._learned: set[Node] = set()
         self._found: dict[Node, Any] = {}
         self._nodes: set[Node] = set()
         for node in module.graph.nodes:
+            given = node.op == "placeholder" and node.name in learned
+            if given or not self._learned.isdisjoint(node.all_input_nodes):
+                self._learned.add(node)
             if node.op == "placeholder" and node.name in values:
                 self._found[node] = values[node.name]
                 self._nodes.add(node)
@@ -37,6 +44,11 @@ class Constants:
 
     def __contains__(self, node: object) -> bool:
         return node in self._nodes
+
+    def is_zero(self, node: Node) -> bool:
+        """Whether a constant node is zero for ever; one that is learned may be so only now."""
+        value = None if node in self._learned else self.value(node)
+        return isinstance(value, int | float | Tensor) and not bool(torch.as_tensor(value).any())
 
     def value(self, node: Node) -> Any:
         """The value of a constant node."""

@@ -88,6 +88,12 @@ class Lowering:
             return self.constants.value(argument)
         return argument
 
+    def is_zero(self, argument: object) -> bool:
+        """Whether an argument is zero whatever the network learns."""
+        if isinstance(argument, Node):
+            return self.is_constant(argument) and self.constants.is_zero(argument)
+        return isinstance(argument, int | float) and argument == 0
+
     def tensor(self, argument: object, node: Node, role: str) -> str | None:
         """The name of a parameter, buffer or computed weight; None for None."""
         if argument is None:
@@ -256,8 +262,7 @@ class Lowering:
     def _constant(self, argument: Node, shape: tuple[int, ...], axis: int) -> int:
         key = argument, shape, axis
         if key not in self._made:
-            value = self.constants.value(argument)
-            kind = "zeros" if isinstance(value, Tensor) and not bool(value.any()) else "constant"
+            kind = "zeros" if self.constants.is_zero(argument) else "constant"
             name = f"{argument.name}_{kind}{len(self.operations)}"
             self._made[key] = self._append(
                 Operation(0, kind, name, "", (), shape, {}, {}, argument, axis)

@@ -164,7 +164,8 @@ def _program(
     }
     values |= traced.numbers
     check_trace(model, inputs, traced.module, values, traced.outputs)
-    constants = Constants(traced.module, values)
+    learned = {node for node, name in names.items() if name not in traced.tensors}
+    constants = Constants(traced.module, values, learned)
     modules = frozenset(path for path, _ in model.named_modules(remove_duplicate=False))
     lowering = Lowering(names, constants, modules, find)
     operations = lowering.run(traced.module.graph, traced.outputs)

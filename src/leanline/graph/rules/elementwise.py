@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.fx import Node
 
 from leanline.graph import operations as tables
@@ -73,14 +72,8 @@ def add(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
     own, other = (first, second) if to.holds(first) else (second, first)
     (source,) = to.aligned(node, (own,))
     gain = abs(gains[0] if own is first else gains[1])
-    constant = to.constant(other)
-    nothing = not isinstance(constant, Tensor) and constant == 0
-    kind = "gain" if nothing or _is_zero(constant) else "shift"
+    kind = "gain" if to.is_zero(other) else "shift"
     to.emit(node, kind, (source,), {}, dict(function=name, gain=gain))
-
-
-def _is_zero(value: Any) -> bool:
-    return isinstance(value, Tensor) and not bool(value.any())
 
 
 def multiply(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
@@ -132,25 +125,31 @@ def _gain(to: Lowering, node: Node, source: int, constant: Any, name: str) -> np
     return largest.broadcast_to((shape[axis],)).numpy().copy()
 
 
+# Arguments that multiply others, or choose: they add no value of their own.
+_NO_VALUES = {
+    "where": ("condition",),
+    "masked_fill": ("mask",),
+    "addcmul": ("tensor1", "tensor2", "value"),
+    "addcdiv": ("tensor1", "tensor2", "value"),
+    "lerp": ("weight",),
+}
+
+
 def join(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
     """Several values into one, zero where all of them are."""
-    pictures = [argument for argument in node.all_input_nodes if to.holds(argument)]
-    others = [argument for argument in node.all_input_nodes if not to.holds(argument)]
     name = base_name(node)
-    constants = [to.constant(argument) for argument in others]
-    if name in ("where", "masked_fill"):  # a condition is no value
-        condition = given["condition" if name == "where" else "mask"]
-        constants = [to.constant(a) for a in others if a is not condition]
-        constants += [v for k, v in given.items() if k in ("other", "value", "self")]
-    fills = [
-        value
-        for value in constants
-        if (isinstance(value, Tensor) and bool(value.any()))
-        or (isinstance(value, int | float) and value != 0)
-    ]
-    zero = not fills and name not in tables.COMPARISON
+    if name == "pow":
+        raise OpaqueError("a power that is a tensor")
+    pictures = [argument for argument in node.all_input_nodes if to.holds(argument)]
+    free = _NO_VALUES.get(name, ())
+    factors = [given[key] for key in free if key.startswith("tensor")]
+    values = [value for key, value in given.items() if key not in free and value is not None]
+    values = [value for value in values if isinstance(value, Node | int | float)]
+    fills = [value for value in values if not to.holds(value) and not to.is_zero(value)]
+    if factors and not any(to.holds(factor) for factor in factors):
+        fills.extend(factors)
     indices = tuple(to.aligned(node, pictures))
-    if zero:
+    if not fills and name not in tables.COMPARISON:
         to.emit(node, "join", indices, {}, dict(function=name, gains=(1.0,) * len(indices)))
     elif len(indices) == 1:
         to.emit(node, "shift", indices, {}, dict(function=name, gain=1.0))
