@@ -48,7 +48,7 @@ class Weaver:
         self._graph = graph
         self._root = root
         self._widths = widths
-        self._device = device
+        self.device = device
         self._made: dict[tuple[fx.Node, tuple[Reference | None, ...]], fx.Node] = {}
 
     def weave(self, channels: Channels, like: fx.Node) -> fx.Node:
@@ -82,7 +82,7 @@ class Weaver:
         if run == list(range(run[0], run[0] + len(run))):
             return self._graph.call_function(torch.narrow, (node, 1, run[0], len(run)))
         name = free_name(self._root, "channels")
-        self._root.register_buffer(name, torch.tensor(run, device=self._device))
+        self._root.register_buffer(name, torch.tensor(run, device=self.device))
         return self._graph.call_function(torch.index_select, (node, 1, self._graph.get_attr(name)))
 
 

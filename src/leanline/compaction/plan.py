@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool
 
+from leanline.compaction.movement import find_movements
 from leanline.graph.present import present_filters
 from leanline.graph.program import Operation, Program
 
@@ -42,7 +43,9 @@ class CompactPlan:
         return "\n".join(lines) or "nothing to drop"
 
 
-_WHOLE = frozenset({"opaque", "constant", "norm", "gain", "shift", "join", "multiply", "mix"})
+_WHOLE = frozenset({"opaque", "constant"})
+ELEMENTWISE = frozenset({"gain", "shift", "join", "multiply"})
+_GROUPED_NORMS = frozenset({"instance_norm", "group_norm", "native_group_norm"})
 
 
 def is_mixing(operation: Operation) -> bool:
@@ -61,13 +64,45 @@ def is_depthwise(program: Program, operation: Operation) -> bool:
 
 def keeps_all(program: Program, operation: Operation) -> bool:
     """Whether it keeps all its channels: operations that are not made smaller, grouped ones."""
-    if operation.kind in _WHOLE or operation.axis != 1:
+    axes = {operation.axis, *(program.operations[index].axis for index in operation.inputs)}
+    if operation.kind in _WHOLE or axes != {1}:
         return True
     if operation.kind == "linear" and len(operation.shape) > 2:
         return True
+    if operation.kind == "mix":
+        return operation.index not in find_movements(program)
+    if operation.kind == "norm":
+        return operation.settings["function"] not in _GROUPED_NORMS
+    if operation.kind in ELEMENTWISE:
+        return not _by_channel(program, operation)
     return operation.kind == "convolution" and not (
         is_mixing(operation) or is_depthwise(program, operation)
     )
+
+
+def _by_channel(program: Program, operation: Operation) -> bool:
+    """Whether an elementwise operation can be done on some channels alone."""
+    inputs = [program.operations[index] for index in operation.inputs]
+    return (
+        len(operation.shape) >= 2
+        and len(operation.settings.get("arguments", ())) == len(inputs)
+        and all(len(value.shape) == len(operation.shape) and value.axis == 1 for value in inputs)
+        and not any(value.kind == "mix" and keeps_all(program, value) for value in inputs)
+    )
+
+
+def block_size(program: Program, operation: Operation) -> int:
+    """How many channels, side by side, are only computed together."""
+    if operation.kind == "norm" and not keeps_all(program, operation):
+        return operation.channels // int(operation.settings["groups"])
+    if operation.kind == "mix" and operation.index in find_movements(program):
+        return find_movements(program)[operation.index].factor
+    return 1
+
+
+def _blocks(flags: Channels, size: int) -> Channels:
+    """True for all channels of a block that has one."""
+    return flags if size == 1 else np.repeat(flags.reshape(-1, size).any(1), size)
 
 
 def filter_matrix(program: Program, operation: Operation) -> Bool[np.ndarray, "out in"]:
@@ -92,6 +127,8 @@ def plan_compaction(program: Program) -> CompactPlan:
         live = needed[index] & filled[index]
         if keeps_all(program, operation) and needed[index].any():
             needed[index][:] = live[:] = True
+        live = _blocks(live, block_size(program, operation))
+        needed[index] |= live
         for source, wanted in zip(
             operation.inputs, _wanted(program, operation, live, needed), strict=True
         ):
@@ -115,6 +152,7 @@ def _carry_sizes(program: Program, live: list[Channels]) -> None:
         inputs = operation.inputs
         if keeps_all(program, operation) and live[index].any():
             live[index][:] = True
+        live[index] = _blocks(live[index], block_size(program, operation))
         if operation.kind == "concat":
             ends = np.cumsum([live[i].size for i in inputs])
             for source, part in zip(inputs, np.split(live[index], ends[:-1]), strict=True):
@@ -164,8 +202,20 @@ def _filled(program: Program, operation: Operation, inputs: list[Channels]) -> C
     if kind == "batch_norm":
         scaled = inputs[0] & _nonzero(program, operation, "weight", channels, True)
         return _either(scaled, _shift(program, operation))
-    if kind == "add":
-        return _either(inputs[0], inputs[1])
+    if kind == "norm":
+        shifted = _nonzero(program, operation, "bias", channels)
+        return _either(_blocks(inputs[0], block_size(program, operation)), shifted)
+    if kind == "shift":
+        return np.ones(channels, bool)
+    if kind in ("add", "join"):
+        return np.asarray(np.logical_or.reduce(inputs))
+    if kind == "multiply":
+        return np.asarray(np.logical_and.reduce(inputs))
+    if kind == "mix":
+        source, target = operation.settings["pairs"]
+        filled = np.zeros(channels, bool)
+        filled[target[np.concatenate(inputs)[source]]] = True
+        return filled
     if kind == "concat":
         return np.concatenate(inputs)
     if kind == "slice":
@@ -183,9 +233,14 @@ def _wanted(
     if kind in ("convolution", "linear"):
         matrix = filter_matrix(program, operation)
         return [matrix[live].any(0) if is_mixing(operation) else matrix[:, 0] & live]
+    ends = np.cumsum([needed[i].size for i in operation.inputs])
     if kind == "concat":
-        ends = np.cumsum([needed[i].size for i in operation.inputs])
         return np.split(live, ends[:-1])
+    if kind == "mix":
+        source, target = operation.settings["pairs"]
+        mixed = np.zeros(ends[-1], bool)
+        mixed[source[live[target]]] = True
+        return np.split(mixed, ends[:-1])
     if kind == "slice":
         wanted = np.zeros(needed[operation.inputs[0]].size, bool)
         wanted[_taken(operation)] = live

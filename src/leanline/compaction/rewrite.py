@@ -16,8 +16,9 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from leanline.compaction.layers import slice_layer
+from leanline.compaction.movement import find_movements
 from leanline.compaction.pieces import Reference, Weaver, free_name, zero_value
-from leanline.compaction.plan import CompactPlan, keeps_all
+from leanline.compaction.plan import ELEMENTWISE, CompactPlan, keeps_all
 from leanline.graph.nodes import base_name, shape_of
 from leanline.graph.program import Operation, Program
 
@@ -83,6 +84,12 @@ class Rewriter:
             self._identity(operation)
         elif kind == "add":
             self._add(operation)
+        elif kind == "norm":
+            self._norm(operation)
+        elif kind == "mix":
+            self._move(operation)
+        elif kind in ELEMENTWISE:
+            self._elementwise(operation)
         else:
             self._channelwise(operation)
 
@@ -203,6 +210,93 @@ class Rewriter:
         if not hasattr(operation.node.meta.get("val"), "shape"):  # e.g. (values, indices)
             node = self.graph.call_function(operator.getitem, (node, 0))
         self._hold(operation, node, live)
+
+    def _norm(self, operation: Operation) -> None:
+        """Normalisation on whole groups of channels."""
+        live = self.plan.live[operation.index]
+        settings, source = operation.settings, self._read(operation.inputs[0], live)
+        affine = [self._part(operation.parameters.get(role), live) for role in ("weight", "bias")]
+        if settings["function"] == "instance_norm":
+            given = (source, None, None, *affine, True, 0.1, settings["eps"])
+            node = self.graph.call_function(functional.instance_norm, given)
+        else:
+            groups = int(live.sum()) * int(settings["groups"]) // live.size
+            node = self.graph.call_function(
+                functional.group_norm, (source, groups, *affine, settings["eps"])
+            )
+        self._hold(operation, node, live)
+
+    def _part(self, name: str | None, live: np.ndarray) -> fx.Node | None:
+        """The live entries of a parameter with one for each channel."""
+        if name is None:
+            return None
+        value = self.program.tensors[name]
+        chosen = torch.from_numpy(np.flatnonzero(live)).to(value.device)
+        return self._constant(name, value[chosen], live.tobytes())
+
+    def _move(self, operation: Operation) -> None:
+        """A movement that is understood, on fewer channels."""
+        movement = find_movements(self.program)[operation.index]
+        if movement.index is not None:
+            values = [reference for index in operation.inputs for reference in self.values[index]]
+            self.values[operation.index] = [values[c] for c in movement.index]
+            return
+        live = self.plan.live[operation.index]
+        source, target = operation.settings["pairs"]
+        (before,) = operation.inputs
+        read = np.zeros(self.program.operations[before].channels, bool)
+        read[source[live[target]]] = True
+        value = self._read(before, read)
+        if movement.kind == "flatten":
+            node = self.graph.call_function(torch.flatten, (value, 1))
+        elif movement.kind == "unflatten":
+            size = (-1, int(live.sum()), *operation.shape[2:])
+            node = self.graph.call_function(torch.reshape, (value, size))
+        else:
+            sizes = self.program.operations[before].shape[2], operation.shape[2]
+            name = "pixel_shuffle" if movement.kind == "shuffle" else "pixel_unshuffle"
+            call = getattr(functional, name)
+            node = self.graph.call_function(call, (value, max(sizes) // min(sizes)))
+        self._hold(operation, node, live)
+
+    def _elementwise(self, operation: Operation) -> None:
+        """Repeat a call on the live channels of what it reads."""
+        live = self.plan.live[operation.index]
+        assert operation.node is not None
+        read = {
+            argument: self._read_alike(index, live)
+            for argument, index in zip(
+                operation.settings["arguments"], operation.inputs, strict=True
+            )
+        }
+
+        def resolve(node: fx.Node) -> Any:
+            return read[node] if node in read else self._constant_part(node, operation, live)
+
+        target, given = _call(operation.node)
+        arguments = fx.map_arg(given, resolve)
+        named = fx.map_arg(operation.node.kwargs, resolve)
+        self._hold(operation, self.graph.call_function(target, arguments, named), live)
+
+    def _read_alike(self, index: int, live: np.ndarray) -> fx.Node:
+        """The live channels of a value; one channel, where all are the same one."""
+        chosen = [self.values[index][c] for c in np.flatnonzero(live)]
+        if chosen and chosen[0] is not None and all(c == chosen[0] for c in chosen):
+            return self.weaver.weave(chosen[:1], chosen[0][0])
+        return self._read(index, live)
+
+    def _constant_part(self, node: fx.Node, operation: Operation, live: np.ndarray) -> Any:
+        """The live channels of a constant that is broadcast to an operation's result."""
+        whole, shape = self._resolve(node), shape_of(node)
+        axis = len(shape) - len(operation.shape) + 1
+        if axis < 0 or axis >= len(shape) or shape[axis] == 1 or live.all():
+            return whole
+        name = free_name(self.root, "channels")
+        device = self.weaver.device
+        self.root.register_buffer(name, torch.from_numpy(np.flatnonzero(live)).to(device))
+        return self.graph.call_function(
+            torch.index_select, (whole, axis, self.graph.get_attr(name))
+        )
 
     def _rearrange(self, operation: Operation) -> None:
         """Join or cut whole values whose channels are not on axis 1."""

@@ -28,7 +28,8 @@ def unary(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
     if isinstance(exponent, Node) or exponent <= 0:
         lipschitz = None
     if lipschitz is None:
-        to.emit(node, "shift", (source,), {}, dict(function=name, gain=1.0))
+        read = (node.all_input_nodes[0],)
+        to.emit(node, "shift", (source,), {}, dict(function=name, gain=1.0, arguments=read))
     else:
         settings = dict(function=name, lipschitz=lipschitz, **plain(given))
         to.emit(node, "unary", (source,), {}, settings)
@@ -39,8 +40,9 @@ def shift(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
     if len(node.all_input_nodes) != 1:
         join(to, node, given)
         return
-    source, name = to.operation(node.all_input_nodes[0]), base_name(node)
-    to.emit(node, "shift", (source,), {}, dict(function=name, gain=tables.SHIFT[name]))
+    argument, name = node.all_input_nodes[0], base_name(node)
+    settings = dict(function=name, gain=tables.SHIFT[name], arguments=(argument,))
+    to.emit(node, "shift", (to.operation(argument),), {}, settings)
 
 
 def prelu(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
@@ -67,13 +69,14 @@ def add(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
         if name != "rsub" and shape_of(first) == shape_of(second):
             to.emit(node, "add", tuple(indices), {}, dict(alpha=gains[1]))
         else:
-            to.emit(node, "join", tuple(indices), {}, dict(gains=tuple(map(abs, gains))))
+            known = dict(gains=tuple(map(abs, gains)), arguments=(first, second))
+            to.emit(node, "join", tuple(indices), {}, known)
         return
     own, other = (first, second) if to.holds(first) else (second, first)
     (source,) = to.aligned(node, (own,))
     gain = abs(gains[0] if own is first else gains[1])
     kind = "gain" if to.is_zero(other) else "shift"
-    to.emit(node, kind, (source,), {}, dict(function=name, gain=gain))
+    to.emit(node, kind, (source,), {}, dict(function=name, gain=gain, arguments=(own,)))
 
 
 def multiply(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
@@ -85,15 +88,18 @@ def multiply(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
         return
     if to.holds(first) and to.holds(second):
         if first is second:
-            to.emit(node, "join", (to.operation(first),), {}, dict(gains=(1.0,)))
+            square = dict(gains=(1.0,), arguments=(first,))
+            to.emit(node, "join", (to.operation(first),), {}, square)
         else:
             indices = tuple(to.aligned(node, (first, second)))
-            to.emit(node, "multiply", indices, {}, dict(function=name))
+            gate = dict(function=name, arguments=(first, second))
+            to.emit(node, "multiply", indices, {}, gate)
         return
     own, other = (first, second) if to.holds(first) else (second, first)
     constant = to.constant(other)
     if name == "div" and own is second:  # a constant divided by a picture
-        to.emit(node, "shift", tuple(to.aligned(node, (own,))), {}, dict(function=name, gain=1.0))
+        settings: dict[str, Any] = dict(function=name, gain=1.0, arguments=(own,))
+        to.emit(node, "shift", tuple(to.aligned(node, (own,))), {}, settings)
         return
     if isinstance(constant, bool):
         constant = int(constant)
@@ -108,7 +114,7 @@ def multiply(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
         return
     (source,) = to.aligned(node, (own,))
     gain = _gain(to, node, source, constant, name)
-    to.emit(node, "gain", (source,), {}, dict(function=name, gain=gain))
+    to.emit(node, "gain", (source,), {}, dict(function=name, gain=gain, arguments=(own,)))
 
 
 def _gain(to: Lowering, node: Node, source: int, constant: Any, name: str) -> np.ndarray | float:
@@ -150,9 +156,12 @@ def join(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
         fills.extend(factors)
     indices = tuple(to.aligned(node, pictures))
     if not fills and name not in tables.COMPARISON:
-        to.emit(node, "join", indices, {}, dict(function=name, gains=(1.0,) * len(indices)))
+        settings: dict[str, Any] = dict(function=name, arguments=tuple(pictures))
+        settings["gains"] = (1.0,) * len(indices)
+        to.emit(node, "join", indices, {}, settings)
     elif len(indices) == 1:
-        to.emit(node, "shift", indices, {}, dict(function=name, gain=1.0))
+        settings = dict(function=name, gain=1.0, arguments=tuple(pictures))
+        to.emit(node, "shift", indices, {}, settings)
     else:
         raise OpaqueError("values of several pictures and a constant")
 

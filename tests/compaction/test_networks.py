@@ -1,0 +1,74 @@
+"""Every kind of network made smaller, against the masked one, also at other sizes."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from leanline.compaction import compact
+from leanline.masks import apply_masks
+from leanline.pruning import clean, trace
+from networks import NETWORKS, make
+from soundness import leaves
+
+# Numbers of the picture's size stand in the code of these, or in their trace.
+FIXED_SIZE = {"layer norm on pictures", "flatten", "buffer of torch.zeros", "channel shuffle"}
+FIXED_SIZE |= {
+    "attention",
+    "branches",
+    "data dependent",
+    "channels last",
+    "one axis",
+    "three axes",
+    "sizes",
+}
+NESTED = {"dictionary"}
+
+
+def other_size(inputs: tuple[Any, ...]) -> tuple[Tensor, ...]:
+    return tuple(torch.randn(3, image.shape[1], 20, 16) for image in inputs)
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS.keys() - NESTED))
+@pytest.mark.parametrize("keep, cleaned", [(0.5, True), (0.2, True), (0.5, False)])
+def test_the_smaller_network_computes_the_same(name: str, keep: float, cleaned: bool) -> None:
+    model, inputs = make(name)
+    graph = trace(model, inputs)
+    generator = torch.Generator().manual_seed(1)
+    apply_masks(
+        model,
+        {b.name: torch.rand(b.shape, generator=generator) < keep for b in graph.filters},
+    )
+    if cleaned:
+        clean(model, inputs)
+    small = compact(model, inputs)
+    pictures = [inputs] if name in FIXED_SIZE else [inputs, other_size(inputs)]
+    for images in pictures:
+        with torch.no_grad():
+            expected, found = leaves(model(*images)), leaves(small(*images))
+        for want, have in zip(expected, found, strict=True):
+            torch.testing.assert_close(have, want, rtol=1e-5, atol=1e-5 * float(want.abs().max()))
+    again = copy.deepcopy(small)
+    with torch.no_grad():
+        assert all(map(torch.equal, leaves(again(*inputs)), leaves(small(*inputs))))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["channel attention", "gate", "group norm", "pixel shuffle", "flatten", "channel shuffle"],
+)
+def test_it_is_smaller(name: str) -> None:
+    """All channels of the first layer but one die; what follows must shrink with it."""
+    model, inputs = make(name)
+    graph = trace(model, inputs)
+    masks = {block.name: torch.ones(block.shape, dtype=torch.bool) for block in graph.filters}
+    first = next(iter(masks))
+    masks[first][: len(masks[first]) // 2] = False
+    apply_masks(model, masks)
+    clean(model, inputs)
+    small = compact(model, inputs)
+    before = sum(value.numel() for value in model.parameters())
+    after = sum(value.numel() for value in small.parameters())
+    assert after < 0.75 * before
