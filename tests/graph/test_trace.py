@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from leanline.errors import ModelError
 from leanline.graph import Operation, Program, find_live, trace_program
+from leanline.graph.replay import Replay
 from leanline.masks import apply_masks, get_masks
 
 
@@ -261,6 +262,36 @@ def test_everything_else_is_opaque_and_named(function: Callable[[Tensor], Tensor
     assert any(step.inputs for step in opaque)
     named = {item.name for item in program.frozen}
     assert {step.name for step in opaque if step.node.target is not operator.getitem} == named
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda m, x: F.relu_(m.a(x)).add_(1).mul_(m.a(x)),
+        lambda m, x: [y := m.a(x), z := y.relu(), y.add_(z)][2],
+        lambda m, x: [y := m.a(x), F.relu_(y), y + 1][2],
+        lambda m, x: [y := m.a(x), z := y.view(1, -1), F.relu_(y), z + 1][3],
+        lambda m, x: [y := m.a(x), z := F.dropout(y, 0.5, False), F.relu_(z), y + 1][3],
+        lambda m, x: [y := m.a(x), z := y[:, :1], z.mul_(3), y + 1][3],
+        lambda m, x: [y := m.a(x), z := y.contiguous(), z.neg_(), y + z][3],
+        lambda m, x: [y := m.a(x), y.neg_(), y.relu_(), F.avg_pool2d(y, 2)][3],
+        lambda m, x: [y := m.a(x), y.transpose(2, 3).copy_(x), y + 0][2],
+    ],
+)
+def test_writes_in_place_mean_what_they_do(function: Callable[..., Tensor]) -> None:
+    torch.manual_seed(0)
+    model = Lambda(function, a=conv(2, 2, 3, padding=1))
+    program = trace_program(model, torch.randn(1, 2, 6, 6))
+    nodes = program.module.graph.nodes
+    assert not any(
+        str(node.target).split(".")[1].endswith("_") for node in nodes if "aten" in str(node.target)
+    )
+    image = torch.randn(1, 2, 6, 6)
+    values = {node: program.tensors[name] for node, name in program.names.items()}
+    blank = [None for node in nodes if node.op == "placeholder"]
+    found = Replay(program.module, values, [image]).run(*blank, enable_io_processing=False)
+    with torch.no_grad():
+        torch.testing.assert_close(found[-1], model(image))
 
 
 def test_outputs_that_depend_on_no_input() -> None:

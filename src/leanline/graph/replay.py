@@ -15,6 +15,10 @@ from leanline.errors import ModelError
 _DEVIATION = 1e-3  # of the largest value: far above rounding, far below another network
 
 
+class ChangedError(ModelError):
+    """A model computes something else than its trace."""
+
+
 class Replay(Interpreter):
     """Runs a traced graph.
 
@@ -50,7 +54,7 @@ def check_trace(
     """Compare a trace with the model on the example inputs; both may use the random state.
 
     Raises:
-        ModelError: If they differ: the model computes something else from call to call.
+        ChangedError: If they differ.
     """
     tensors = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
     torch.manual_seed(0)
@@ -66,7 +70,7 @@ def check_trace(
         return  # some outputs are constants
     for number, (want, have) in enumerate(zip(expected, got, strict=True)):
         if want.shape != have.shape or not _close(want, have):
-            raise ModelError(
+            raise ChangedError(
                 f"output {number} of the model is another one than when it was traced: the model "
                 "changes from call to call, or keeps a state outside of its buffers"
             )

@@ -18,7 +18,7 @@ from leanline.graph.lower import Lowering
 from leanline.graph.nodes import module_of, source_line
 from leanline.graph.program import Frozen, Operation, Program
 from leanline.graph.recorder import record
-from leanline.graph.replay import check_trace
+from leanline.graph.replay import ChangedError, check_trace
 from leanline.graph.rules import find
 from leanline.graph.tracers import Traced, export
 from leanline.masks import baked_copy, get_masks
@@ -63,7 +63,7 @@ def trace_program(model: nn.Module, example_inputs: ExampleInputs) -> Program:
     with torch.random.fork_rng(devices=devices), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
         traced, tracer = _follow(copy, inputs)
-        program = _program(copy, inputs, traced, kept, tracer)
+        program = _program(copy, traced, kept, tracer)
     _check_finite(program)
     return program
 
@@ -126,46 +126,35 @@ def _short(error: BaseException) -> str:
 
 def _follow(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[Traced, str]:
     said: list[str] = []
+    changed: list[ChangedError] = []
     for name, tracer in _TRACERS:
         try:
             traced = tracer(model, inputs)
             if not traced.outputs:
                 raise ModelError("it returns no tensor that was computed")
+            values = _values(model, traced)
+            for _ in range(2 if changed else 1):  # one that changed once may look right once
+                check_trace(model, inputs, traced.module, values, traced.outputs)
             return traced, name
         except Exception as error:
             if not said:
                 _check_runs(model, inputs)
             _log.debug("%s failed", name, exc_info=True)
             said.append(f"{name}: {type(error).__name__}: {_short(error)}")
+            changed += [error] if isinstance(error, ChangedError) else []
+    if changed and len(changed) == len(said):
+        raise changed[0]
     raise ModelError("the model cannot be traced; " + "; ".join(said))
 
 
-def _program(
-    model: nn.Module,
-    inputs: tuple[Any, ...],
-    traced: Traced,
-    kept: dict[str, Tensor],
-    tracer: str,
-) -> Program:
+def _program(model: nn.Module, traced: Traced, kept: dict[str, Tensor], tracer: str) -> Program:
     slots = find_slots(model)
     names = {
         node: slots[name].name if name in slots else name for node, name in traced.names.items()
     }
-    tensors: dict[str, Tensor] = {
-        name: tensor.detach()
-        for name, tensor in (
-            *model.named_parameters(),
-            *model.named_buffers(),
-            *traced.tensors.items(),
-        )
-    }
-    values: dict[str, Any] = {
-        node: tensors[name] for node, name in names.items() if name in tensors
-    }
-    values |= traced.numbers
-    check_trace(model, inputs, traced.module, values, traced.outputs)
+    tensors = _tensors(model, traced)
     learned = {node for node, name in names.items() if name not in traced.tensors}
-    constants = Constants(traced.module, values, learned)
+    constants = Constants(traced.module, _values(model, traced), learned)
     modules = frozenset(path for path, _ in model.named_modules(remove_duplicate=False))
     lowering = Lowering(names, constants, modules, find)
     operations = lowering.run(traced.module.graph, traced.outputs)
@@ -189,6 +178,23 @@ def _program(
         places=lowering.places(),
         parameters=tuple(name for name, _ in model.named_parameters()),
     )
+
+
+def _tensors(model: nn.Module, traced: Traced) -> dict[str, Tensor]:
+    everything = (*model.named_parameters(), *model.named_buffers(), *traced.tensors.items())
+    return {name: tensor.detach() for name, tensor in everything}
+
+
+def _values(model: nn.Module, traced: Traced) -> dict[str, Any]:
+    """What placeholder nodes stand for, but those of the inputs that are tensors."""
+    every = dict(
+        [
+            *model.named_parameters(remove_duplicate=False),
+            *model.named_buffers(remove_duplicate=False),
+        ]
+    )
+    every |= traced.tensors
+    return traced.numbers | {node: every[name].detach() for node, name in traced.names.items()}
 
 
 def _unreached(model: nn.Module, names: dict[str, str], read: set[str]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +16,7 @@ from torch.export.graph_signature import OutputKind
 from torch.fx import GraphModule, Node
 
 from leanline.graph.nodes import base_name
+from leanline.graph.operations import IDENTITY, RESHAPES
 from leanline.graph.rules import find
 
 
@@ -75,11 +76,19 @@ def _quiet() -> Iterator[None]:
 def _functional(exported: ExportedProgram) -> ExportedProgram:
     """Make in-place operations ones that make new tensors, and composite ones simple ones.
 
-    That takes as long as the export, so it is left out where all operations are known as they are.
+    PyTorch's way takes as long as the export, so it is left out where all operations are known and
+    a write in place changes a tensor that nobody else reads.
     """
     nodes = [node for node in exported.graph.nodes if node.op == "call_function"]
-    if all(find(base_name(node)) is not None and not _mutates(node) for node in nodes):
-        return exported
+    place = {node: number for number, node in enumerate(exported.graph.nodes)}
+    if all(find(base_name(node)) is not None for node in nodes):
+        plain: dict[Node, Any] = {}
+        for node in filter(_mutates, nodes):
+            plain[node] = _plain(node, place, plain)
+        if None not in plain.values():
+            for node, target in plain.items():
+                node.target = target
+            return exported
     decompose: Callable[..., ExportedProgram] = exported.run_decompositions
     return decompose({})
 
@@ -87,6 +96,43 @@ def _functional(exported: ExportedProgram) -> ExportedProgram:
 def _mutates(node: Node) -> bool:
     schema = getattr(node.target, "_schema", None)
     return schema is not None and bool(schema.is_mutable)
+
+
+def _plain(node: Node, place: Mapping[Node, int], done: Mapping[Node, Any]) -> Any:
+    """The same call without a write, where that makes no difference; else None.
+
+    Args:
+        node: A call that writes.
+        place: Order of the nodes.
+        done: Earlier calls that write, and those that take their places.
+    """
+    schema = getattr(node.target, "_schema", None)
+    name, written = base_name(node), node.args[0] if node.args else None
+    packet = getattr(torch.ops.aten, name, None)
+    plain = getattr(packet, getattr(node.target, "_overloadname", ""), None)
+    if plain is None or schema is None or not isinstance(written, Node) or name == "copy":
+        return None
+    one = [argument.is_write for argument in schema.arguments] == [True] + [False] * (
+        len(schema.arguments) - 1
+    )
+    fresh = done.get(written) is not None or not _shares(written)
+    own = written.op == "call_function" and fresh
+    alone = all(
+        user is node or (place[user] < place[node] and not _shares(user)) for user in written.users
+    )
+    return plain if one and own and alone else None
+
+
+def _shares(node: Node) -> bool:
+    """Whether the result may lie in the memory of an argument."""
+    schema = getattr(node.target, "_schema", None)
+    if schema is None or any(value.alias_info is not None for value in schema.returns):
+        return True
+    return base_name(node) in _MAYBE_VIEWS
+
+
+# Views or copies, which their schemas do not say.
+_MAYBE_VIEWS = RESHAPES | IDENTITY | {"chunk", "split", "tensor_split", "t", "numpy_T"}
 
 
 def _outputs(exported: ExportedProgram) -> list[Node]:
