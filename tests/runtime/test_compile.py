@@ -157,7 +157,7 @@ REFUSALS: dict[str, tuple[Callable[[], nn.Module], str]] = {
         "batch_norm",
     ),
     "addition": (lambda: Then(lambda y, x: y + y[:, :4]), "'add'"),
-    "sigmoid": (lambda: Then(lambda y, x: y.sigmoid()), "opaque"),
+    "sigmoid": (lambda: Then(lambda y, x: y.sigmoid()), "shift"),
     "gelu": (lambda: Then(lambda y, x: F.gelu(y)), "only ReLU"),
     "relu of a sum of readers": (
         lambda: Then(lambda y, x: torch.cat([y, y.relu()], 1)),
