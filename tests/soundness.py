@@ -73,26 +73,26 @@ def check_reach(model: nn.Module, inputs: tuple[Any, ...], masks: dict[str, Tens
     program = trace_program(other, inputs)
     live = find_live(program)
     clean(cleaned, inputs)
-    fed_only: dict[str, np.ndarray] = {}
+    rooted: dict[str, np.ndarray] = {}
     biases: dict[str, np.ndarray] = {}
     for operation in program.operations:
         own = operation.parameters
         if operation.kind == "convolution" and own["weight"] in masks:
             name = own["weight"]
             grouped = by_group(operation, masks[name].numpy())
-            source = live.fed[operation.inputs[0]].reshape(grouped.shape[0], 1, grouped.shape[2])
+            source = live.rooted[operation.inputs[0]].reshape(grouped.shape[0], 1, grouped.shape[2])
             flags = from_group(operation, grouped & source)
-            fed_only[name] = fed_only.get(name, np.zeros_like(flags)) | flags
+            rooted[name] = rooted.get(name, np.zeros_like(flags)) | flags
         for role in ("bias", "weight"):
             if role in own and operation.kind in ("convolution", "batch_norm", "norm"):
                 if operation.kind == "convolution" and role == "weight":
                     continue
-                alive = live.fed[operation.index]
+                alive = live.rooted[operation.index]
                 biases[own[role]] = biases.get(own[role], np.zeros_like(alive)) | alive
-    dropped = sum(int(flags.sum()) for flags in fed_only.values()) - sum(
-        int(live.filters[name].sum()) for name in fed_only
+    dropped = sum(int(flags.sum()) for flags in rooted.values()) - sum(
+        int(live.filters[name].sum()) for name in rooted
     )
-    apply_masks(other, {name: torch.from_numpy(flags) for name, flags in fed_only.items()})
+    apply_masks(other, {name: torch.from_numpy(flags) for name, flags in rooted.items()})
     apply_channel_masks(other, {name: torch.from_numpy(flags) for name, flags in biases.items()})
     with torch.no_grad():
         for want, have in zip(leaves(cleaned(*inputs)), leaves(other(*inputs)), strict=True):

@@ -54,6 +54,10 @@ def compact(model: nn.Module, example_inputs: ExampleInputs) -> nn.Module:
         ModelError: the model cannot be traced, or the result deviates by more than 1e-5 of the
             largest output from the model on random inputs.
     """
+    given = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
+    if not all(isinstance(item, Tensor) for item in given):
+        kinds = ", ".join(type(item).__name__ for item in given)
+        raise ModelError(f"compact needs a network that is called with tensors, not {kinds}")
     program = trace_program(model, example_inputs)
     plan = plan_compaction(program)
     log.debug("compacting\n%s", plan.describe(program))

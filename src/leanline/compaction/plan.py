@@ -44,7 +44,7 @@ class CompactPlan:
 
 
 _WHOLE = frozenset({"opaque", "constant"})
-ELEMENTWISE = frozenset({"gain", "shift", "join", "multiply"})
+ELEMENTWISE = frozenset({"gain", "shift", "join", "multiply", "divide"})
 _GROUPED_NORMS = frozenset({"instance_norm", "group_norm", "native_group_norm"})
 
 
@@ -205,7 +205,7 @@ def _filled(program: Program, operation: Operation, inputs: list[Channels]) -> C
     if kind == "norm":
         shifted = _nonzero(program, operation, "bias", channels)
         return _either(_blocks(inputs[0], block_size(program, operation)), shifted)
-    if kind == "shift":
+    if kind in ("shift", "divide"):
         return np.ones(channels, bool)
     if kind in ("add", "join"):
         return np.asarray(np.logical_or.reduce(inputs))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -100,8 +101,8 @@ class GraphBuilder:
             self._add_filters(operation, inputs[0], own, scale)
         elif kind == "opaque":
             self._add_opaque(inputs, own)
-        elif kind in ("add", "join", "multiply"):
-            for source, gain in zip(inputs, _gains(operation), strict=True):
+        elif kind in ("add", "join", "multiply", "divide"):
+            for source, gain in zip(inputs, self._gains(operation), strict=True):
                 self._add_pairs(source, own, log_weights(np.full(own.size, gain)))
         elif kind == "mix":
             first, second = operation.settings["pairs"]
@@ -128,6 +129,14 @@ class GraphBuilder:
             return np.zeros(operation.channels, dtype=np.float32)
         norms = np.asarray(self._weigh(self._program, operation), dtype=np.float64)
         return log_weights(np.broadcast_to(norms, (operation.channels,)))
+
+    def _gains(self, operation: Operation) -> list[float]:
+        """By how much each input of an elementwise operation is scaled, broadcasting included."""
+        gains = [1.0, abs(operation.settings["alpha"])] if operation.kind == "add" else None
+        gains = gains or list(operation.settings.get("gains", (1.0,) * len(operation.inputs)))
+        sources = [self._program.operations[index] for index in operation.inputs]
+        repeats = [max(1.0, operation.pixels / max(1, source.pixels)) for source in sources]
+        return [gain * math.sqrt(count) for gain, count in zip(gains, repeats, strict=True)]
 
     def _add_filters(
         self,
@@ -215,14 +224,6 @@ def _is_map(operation: Operation) -> bool:
     """Whether each channel of the result is one channel of the inputs, as it is."""
     target: np.ndarray = operation.settings["pairs"][1]
     return operation.settings["gain"] == 1 and np.array_equal(target, np.arange(operation.channels))
-
-
-def _gains(operation: Operation) -> tuple[float, ...]:
-    """By how much each input of an elementwise operation is scaled."""
-    if operation.kind == "add":
-        return 1.0, abs(operation.settings["alpha"])
-    gains: tuple[float, ...] = operation.settings.get("gains", (1.0,) * len(operation.inputs))
-    return gains
 
 
 def _private_roots(program: Program) -> list[int | None]:

@@ -27,17 +27,19 @@ class Liveness:
     """What is alive in a program.
 
     Attributes:
-        channels: For each operation, a boolean for each channel of its result: True where the
-            channel is fed (depends on an input, or may hold a constant that cleaning leaves alone)
-            and reaches an output. After cleaning all other channels that a live one could read are
-            exactly zero.
-        fed: The same, without asking whether it reaches an output.
+        channels: For each operation, a boolean for each channel of its result: True where a kept
+            path leads to it from an input, and on to an output.
+        fed: True where the channel may be other than zero after cleaning: it depends on an input,
+            or holds a constant that cleaning leaves alone (sigmoid of a dead channel, a bias that
+            may not be masked).
+        rooted: True where a kept path leads to it from an input.
         filters: For each convolution or linear weight by name, live filters in the layout of
             weight.shape[:2]: kept, from a fed channel, to a live one.
     """
 
     channels: tuple[Bool[np.ndarray, "_"], ...]
     fed: tuple[Bool[np.ndarray, "_"], ...]
+    rooted: tuple[Bool[np.ndarray, "_"], ...]
     filters: Mapping[str, Bool[np.ndarray, "_ _"]]
 
 
@@ -69,23 +71,34 @@ def find_live(
     masks = _masks(program) if kept is None else kept
     frozen = _always_fed(program, find_untouched(program) if untouched is None else untouched)
     fed: list[np.ndarray] = []
+    rooted: list[np.ndarray] = []
     for operation in program.operations:
-        fed.append(_feed(program, operation, [fed[i] for i in operation.inputs], masks, frozen))
+        inputs = [fed[i] for i in operation.inputs]
+        always = operation.kind in _ALWAYS or operation.index in frozen
+        fed.append(
+            np.ones(operation.channels, dtype=bool)
+            if always
+            else _feed(program, operation, inputs, masks)
+        )
+        rooted.append(_root(program, operation, [rooted[i] for i in operation.inputs], masks))
+        rooted[-1] &= fed[-1]
     reach = [np.zeros(operation.channels, dtype=bool) for operation in program.operations]
     for operation in reversed(program.operations):
         _reach(program, operation, reach, fed, masks)
-    channels = tuple(f & r for f, r in zip(fed, reach, strict=True))
+    channels = tuple(f & r for f, r in zip(rooted, reach, strict=True))
     filters: dict[str, np.ndarray] = {}
     for operation in program.operations:
         if operation.kind in ("convolution", "linear"):
             name = operation.parameters["weight"]
-            alive = _alive_filters(program, operation, fed, channels, masks)
+            alive = _alive_filters(program, operation, rooted, channels, masks)
             filters[name] = filters[name] | alive if name in filters else alive
-    return Liveness(channels, tuple(fed), filters)
+    return Liveness(channels, tuple(fed), tuple(rooted), filters)
 
 
 def dead_by_variance(program: Program, operation: Operation) -> Bool[np.ndarray, "channels"]:
-    """Channels that a batch norm finds constant."""
+    """Channels that a batch norm finds constant; without weight and bias it says nothing."""
+    if "weight" not in operation.parameters and "bias" not in operation.parameters:
+        return np.zeros(operation.channels, dtype=bool)
     variance = program.tensors[operation.parameters["running_var"]]
     return (variance < DEAD_VARIANCE).cpu().numpy()
 
@@ -96,7 +109,7 @@ def _masks(program: Program) -> dict[str, np.ndarray]:
 
 def _always_fed(program: Program, untouched: Collection[str]) -> frozenset[int]:
     """Operations that may put out constants which cleaning does not zero."""
-    shared = {name for name, steps in program.uses.items() if len(steps) > 1}
+    shared = {name for name, steps in program.uses.items() if len(steps) > 1} | program.fixed
     untouched, found = frozenset(untouched), set()
     for operation in program.operations:
         own, kind = operation.parameters, operation.kind
@@ -105,8 +118,7 @@ def _always_fed(program: Program, untouched: Collection[str]) -> frozenset[int]:
         elif kind == "norm":
             constant = operation.settings["shifted"] or not shared.isdisjoint(own.values())
         elif kind == "convolution" and "bias" in own:
-            fixed = untouched | program.computed
-            constant = not fixed.isdisjoint(own.values()) or own["bias"] in shared
+            constant = own["weight"] in untouched or own["bias"] in shared
         else:
             constant = kind == "linear" and "bias" in own
         if constant:
@@ -129,12 +141,10 @@ def _feed(
     operation: Operation,
     inputs: list[np.ndarray],
     masks: Mapping[str, np.ndarray],
-    frozen: frozenset[int],
 ) -> Bool[np.ndarray, "channels"]:
+    """Channels that are other than zero, if those of the inputs are."""
     kind, count = operation.kind, operation.channels
-    if kind in _ALWAYS or operation.index in frozen:
-        return np.ones(count, dtype=bool)
-    if kind == "zeros":
+    if not inputs:
         return np.zeros(count, dtype=bool)
     if kind in ("convolution", "linear"):
         mask = _grouped_mask(program, operation, masks)
@@ -146,6 +156,8 @@ def _feed(
         return np.asarray(np.logical_or.reduce(inputs))
     if kind == "multiply":
         return np.asarray(np.logical_and.reduce(inputs))
+    if kind == "divide":  # by zero it is anything
+        return np.asarray(inputs[0] | ~inputs[1])
     if kind == "norm":
         return _by_group(operation, inputs[0])
     if kind == "concat":
@@ -159,6 +171,25 @@ def _feed(
         return mixed
     assert kind in _CHANNELWISE, kind
     return inputs[0]
+
+
+def _root(
+    program: Program,
+    operation: Operation,
+    inputs: list[np.ndarray],
+    masks: Mapping[str, np.ndarray],
+) -> Bool[np.ndarray, "channels"]:
+    """Channels that depend on an input of the network, if those of the operation's inputs do."""
+    kind, count = operation.kind, operation.channels
+    if kind == "input":
+        return np.ones(count, dtype=bool)
+    if kind == "opaque":
+        return np.full(count, any(bool(part.any()) for part in inputs))
+    if kind in ("multiply", "divide"):
+        return np.asarray(np.logical_or.reduce(inputs))
+    if kind == "shift":
+        return inputs[0].copy()
+    return _feed(program, operation, inputs, masks).copy()
 
 
 def _reach(
@@ -201,12 +232,12 @@ def _reach(
 def _alive_filters(
     program: Program,
     operation: Operation,
-    fed: list[np.ndarray],
+    rooted: list[np.ndarray],
     channels: tuple[np.ndarray, ...],
     masks: Mapping[str, np.ndarray],
 ) -> Bool[np.ndarray, "_ _"]:
     mask = _grouped_mask(program, operation, masks)
-    given = fed[operation.inputs[0]].reshape(mask.shape[0], 1, mask.shape[2])
+    given = rooted[operation.inputs[0]].reshape(mask.shape[0], 1, mask.shape[2])
     wanted = channels[operation.index].reshape(mask.shape[0], mask.shape[1], 1)
     return from_group(operation, mask & given & wanted)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,13 +11,23 @@ from typing import Any
 import numpy as np
 import torch
 import torch.fx
+from jaxtyping import Int32
 from torch import Tensor
 from torch.fx import Node
 
 from leanline.graph.constants import Constants
 from leanline.graph.moved import Moved, natural_axis, sources
-from leanline.graph.nodes import arguments_of, base_name, module_of, shape_of, source_line
+from leanline.graph.nodes import (
+    arguments_of,
+    base_name,
+    module_of,
+    shape_of,
+    source_line,
+    uncast,
+)
 from leanline.graph.program import Frozen, Operation
+
+_log = logging.getLogger(__name__)
 
 Rule = Callable[["Lowering", Node, Mapping[str, Any]], None]
 Value = int | Moved | tuple["Value | None", ...]
@@ -100,8 +112,9 @@ class Lowering:
             return None
         if not isinstance(argument, Node) or argument not in self.constants:
             raise OpaqueError(f"its {role} depends on the input")
-        if argument.name in self.names:
-            return self.names[argument.name]
+        origin = uncast(argument)
+        if origin.name in self.names:
+            return self.names[origin.name]
         value = self.constants.value(argument)
         if not isinstance(value, Tensor):
             raise OpaqueError(f"its {role} is a {type(value).__name__}")
@@ -119,25 +132,25 @@ class Lowering:
         shape = shape_of(argument)
         if argument in self.constants:
             return self._constant(argument, shape, 1 if axis is None else axis)
-        channel = self.moved(argument).channel
-        return self.mix(argument, shape, natural_axis(channel) if axis is None else axis)
+        axis = natural_axis(self.moved(argument)) if axis is None else axis
+        return self.mix(argument, shape, axis)
 
-    def moved(self, argument: Node) -> Moved:
-        """Which channel each entry of an argument belongs to."""
+    def moved(self, argument: Node) -> Int32[Tensor, "..."]:
+        """The number of the channel that each entry of an argument belongs to."""
         value = self.value.get(argument)
         if isinstance(value, Moved):
-            return value
-        if value is None:
+            return value.channel
+        if value is None and argument in self.constants:
             value = self._constant(argument, shape_of(argument), 1)
         if not isinstance(value, int):
             raise OpaqueError("several results where one is read")
         operation = self.operations[value]
         numbers = torch.arange(operation.channels, dtype=torch.int32) + self._first[value]
         if len(operation.shape) < 2:
-            return Moved(numbers[0].expand(operation.shape))
+            return numbers[0].expand(operation.shape)
         shape = [1] * len(operation.shape)
         shape[operation.axis] = operation.channels
-        return Moved(numbers.reshape(shape).expand(operation.shape))
+        return numbers.reshape(shape).expand(operation.shape)
 
     def aligned(self, node: Node, arguments: Sequence[Node]) -> list[int]:
         """Operations of several arguments, broadcast to the shape of a result, on one axis."""
@@ -148,8 +161,7 @@ class Lowering:
                 axis = self.operations[value].axis
                 break
         if axis is None:
-            channel = self.moved(arguments[0]).channel
-            axis = natural_axis(channel.broadcast_to(shape))
+            axis = natural_axis(self.moved(arguments[0]).broadcast_to(shape))
         return [self.spread(argument, shape, axis) for argument in arguments]
 
     def spread(self, argument: Node, shape: tuple[int, ...], axis: int) -> int:
@@ -241,8 +253,8 @@ class Lowering:
         key = argument, shape, axis
         if key in self._made:
             return self._made[key]
-        moved = self.moved(argument)
-        pairs = sources(moved.channel.broadcast_to(shape), axis)
+        channel = self.moved(argument).broadcast_to(shape)
+        pairs = sources(channel, axis)
         operations = np.searchsorted(self._first, pairs[0], side="right") - 1
         inputs = tuple(int(index) for index in np.unique(operations))
         shift, start = np.zeros(len(self.operations), dtype=np.int64), 0
@@ -252,7 +264,11 @@ class Lowering:
         pairs[0] += shift[operations]
         whole = shape == shape_of(argument)
         name = f"{argument.name}_mix{len(self.operations)}"
-        settings = dict(pairs=pairs, gain=moved.gain, broadcast=not whole)
+        repeats = 1.0  # of each value of a channel in a channel of the result
+        if inputs and pairs.size:
+            before = self.operations[inputs[0]]
+            repeats = channel.numel() / pairs.shape[1] / max(1, before.pixels)
+        settings = dict(pairs=pairs, gain=math.sqrt(max(1.0, repeats)), broadcast=not whole)
         module = module_of(argument, self.modules)
         self._made[key] = self._append(
             Operation(0, "mix", name, module, inputs, shape, {}, settings, argument, axis)
@@ -277,13 +293,20 @@ class Lowering:
         return index
 
     def _lower(self, node: Node) -> None:
+        if not any(other in self.value for other in node.all_input_nodes):
+            if isinstance(node.meta.get("val"), Tensor):  # a random number
+                self.emit(node, "constant", ())
+            return
         before = len(self.operations)
         rule = self.find_rule(base_name(node))
         try:
             if rule is None:
                 raise OpaqueError("the meaning of its channels is not known")
             rule(self, node, arguments_of(node))
-        except OpaqueError as error:
+        except Exception as error:  # a rule that does not know a case must not stop the user
+            if not isinstance(error, OpaqueError):
+                _log.debug("the rule of %s failed", node, exc_info=True)
+                error = OpaqueError(f"its rule failed: {type(error).__name__}")
             del self.operations[before:], self._first[before:]
             self._made = {key: index for key, index in self._made.items() if index < before}
             self._opaque(node, str(error))

@@ -27,11 +27,9 @@ class Moved:
 
     Attributes:
         channel: For each entry of the tensor, the number of the channel that it belongs to.
-        gain: Operator norm of the movement: the square root of how often a value is repeated.
     """
 
     channel: Int32[Tensor, "..."]
-    gain: float = 1.0
 
 
 def sources(channel: Int32[Tensor, "..."], axis: int) -> Int[np.ndarray, "2 pairs"]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.fx import Node
 
 _INPUTS = ("self", "input")
+_CASTS = frozenset({"_to_copy", "to", "detach", "alias", "clone", "contiguous", "lift_fresh_copy"})
 _LINE = re.compile(r'File "([^"]+)", line (\d+)')
 
 
@@ -68,6 +69,14 @@ def module_of(node: Node, modules: frozenset[str]) -> str:
 def source_line(node: Node) -> str:
     """File and line of the call in the model's code, as "file.py:12"; "" if not known."""
     lines = _LINE.findall(node.meta.get("stack_trace") or "")
+    lines = [(path, line) for path, line in lines if not path.startswith("<")]
     own = [(path, line) for path, line in lines if "/torch/" not in Path(path).as_posix()]
     found = own or lines
     return f"{Path(found[-1][0]).name}:{found[-1][1]}" if found else ""
+
+
+def uncast(node: Node) -> Node:
+    """The node behind copies and casts, which autocast makes of weights."""
+    while base_name(node) in _CASTS and isinstance(node.args[0], Node):
+        node = node.args[0]
+    return node

@@ -6,6 +6,7 @@ same `Program`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +31,7 @@ KINDS = (
     "add",  # inputs[0] + alpha * inputs[1], equal shapes
     "join",  # elementwise on several inputs, zero where all are: maximum, sums that broadcast
     "multiply",  # elementwise on two inputs, zero where one is: a gate
+    "divide",  # inputs[0] / inputs[1], zero where the first is and the second is not
     "concat",  # along the channels
     "slice",  # channels start:stop:step
     "mix",  # each channel of the result comes from some channels: shuffle, flatten, channel sum
@@ -107,6 +109,11 @@ class Operation:
         return self.shape[self.axis] if len(self.shape) >= 2 else 1
 
     @property
+    def pixels(self) -> int:
+        """Number of values of each channel, in the whole batch."""
+        return math.prod(self.shape) // max(1, self.channels)
+
+    @property
     def size(self) -> tuple[int, ...]:
         """Spatial size of the result."""
         return tuple(n for place, n in enumerate(self.shape) if place not in (0, self.axis))
@@ -127,7 +134,9 @@ class Program:
         frozen: What could not be followed: opaque operations and layers with computed weights.
         unreached: Weights of convolutions and linear layers that no output depends on.
         computed: Those of the tensors that the network computes from its parameters, as weight
-            standardisation does. They cannot be pruned.
+            standardisation does.
+        fixed: Names of tensors that must stay as they are: computed ones, buffers in the place of
+            parameters, and what is read by more than the operations that have it as a parameter.
         names: Placeholder nodes, by name, to the tensors that they stand for.
         places: For each traced node, the operation that computes it (several: a tuple of them).
             Nodes that only move channels, and constants, may have none.
@@ -142,6 +151,7 @@ class Program:
     frozen: tuple[Frozen, ...]
     unreached: tuple[str, ...]
     computed: frozenset[str]
+    fixed: frozenset[str]
     names: Mapping[str, str]
     places: Mapping[torch.fx.Node, int | tuple[int | None, ...]]
     parameters: tuple[str, ...]

@@ -131,7 +131,7 @@ class PruningGraph:
             if operation.kind not in ("convolution", "linear"):
                 continue
             name = operation.parameters["weight"]
-            fixed = operation.kind == "linear" or name in program.computed
+            fixed = operation.kind == "linear" or name in program.fixed
             if fixed or is_ignored(name, operation.module, ignored):
                 unprunable[name] = None
             elif name not in prunable:

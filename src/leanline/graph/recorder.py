@@ -7,9 +7,11 @@ decided for the example inputs.
 from __future__ import annotations
 
 import operator
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -20,6 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from leanline.graph.program import Frozen
 from leanline.graph.tracers import Traced
 
 # Packages whose lines are not the model's: those between a model and the recorder.
@@ -55,7 +58,8 @@ def record(model: nn.Module, inputs: tuple[Any, ...]) -> Traced:
     outputs = [recorder.node(result) for result in results]
     recorder.graph.output(tuple(outputs))
     module = GraphModule(nn.Module(), recorder.graph)
-    return Traced(module, recorder.names, recorder.constants, {}, outputs)
+    decisions = tuple(recorder.decisions)
+    return Traced(module, recorder.names, recorder.constants, {}, outputs, decisions)
 
 
 def _inner(tensor: Tensor) -> Tensor:
@@ -75,6 +79,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # of PyTor
         self._known = known
         self._nodes = WeakTensorKeyDictionary()
         self._path: list[str] = []
+        self.decisions: list[Frozen] = []
 
     def input(self, position: int, tensor: Tensor) -> None:
         """Note an input of the model."""
@@ -120,6 +125,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # of PyTor
         given, named = tree_map(replace, args), tree_map(replace, kwargs or {})
         result = func(*args, **(kwargs or {}))
         if not isinstance(result, Tensor | tuple | list):
+            if func is torch.ops.aten._local_scalar_dense.default:
+                self._decided()
             return result
         node = self.graph.call_function(_without_copy(func), given, named)
         node.meta["stack_trace"] = _caller()
@@ -130,6 +137,15 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # of PyTor
                 if isinstance(part, Tensor):
                     self._note(self.graph.call_function(operator.getitem, (node, position)), part)
         return result
+
+    def _decided(self) -> None:
+        lines = re.findall(r'File "([^"]+)", line (\d+)', _caller())
+        source = f"{Path(lines[-1][0]).name}:{lines[-1][1]}" if lines else ""
+        module = self._path[-1] if self._path else ""
+        reason = "the model decides by a number; the trace holds what it decided for the example"
+        found = Frozen("item", "item", module, source, reason)
+        if found not in self.decisions:
+            self.decisions.append(found)
 
     def _note(self, node: Node, result: Any) -> None:
         node.meta["val"] = tree_map(

@@ -8,11 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Interpreter, Node
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
 from leanline.errors import ModelError
 
 _DEVIATION = 1e-3  # of the largest value: far above rounding, far below another network
+
+
+def fresh(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Inputs with tensors of their own, which a model may write into."""
+    copied = tree_map(lambda x: x.detach().clone() if isinstance(x, Tensor) else x, inputs)
+    assert isinstance(copied, tuple)
+    return copied
 
 
 class ChangedError(ModelError):
@@ -56,9 +63,10 @@ def check_trace(
     Raises:
         ChangedError: If they differ.
     """
-    tensors = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
+    tensors = [leaf for leaf in tree_leaves(fresh(inputs)) if isinstance(leaf, Tensor)]
     torch.manual_seed(0)
-    expected = [leaf for leaf in tree_leaves(model(*inputs)) if isinstance(leaf, Tensor)]
+    results = tree_leaves(model(*fresh(inputs)))
+    expected = [leaf for leaf in results if isinstance(leaf, Tensor)]
     torch.manual_seed(0)
     replay = Replay(module, values, tensors)
     blank = [None] * sum(node.op == "placeholder" for node in module.graph.nodes)

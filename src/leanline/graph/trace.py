@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import logging
+import random
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.fx import Node
+from torch.utils._pytree import tree_leaves
 
 from leanline.errors import ModelError
 from leanline.graph.constants import Constants
+from leanline.graph.fixed import find_fixed, frozen_weights
 from leanline.graph.lower import Lowering
-from leanline.graph.nodes import module_of, source_line
-from leanline.graph.program import Frozen, Operation, Program
+from leanline.graph.program import Program
 from leanline.graph.recorder import record
-from leanline.graph.replay import ChangedError, check_trace
+from leanline.graph.replay import ChangedError, check_trace, fresh
 from leanline.graph.rules import find
 from leanline.graph.tracers import Traced, export
 from leanline.masks import baked_copy, get_masks
@@ -26,6 +31,9 @@ from leanline.masks.slots import find_slots
 from leanline.types import ExampleInputs
 
 _log = logging.getLogger(__name__)
+
+# The exporter changes things that all threads share.
+_LOCK = threading.RLock()
 
 _TRACERS: tuple[tuple[str, Callable[[nn.Module, tuple[Any, ...]], Traced]], ...] = (
     ("torch.export", partial(export, strict=False)),
@@ -54,18 +62,44 @@ def trace_program(model: nn.Module, example_inputs: ExampleInputs) -> Program:
     """
     inputs = _as_arguments(example_inputs)
     kept = get_masks(model)
-    copy = baked_copy(model).eval().requires_grad_(False)
+    copy = _copy(model)
     tensors = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
     devices = sorted(
         {t.device.index or 0 for t in (*copy.parameters(), *tensors) if t.device.type == "cuda"}
     )
-    inputs = tree_map(lambda x: x.detach() if isinstance(x, Tensor) else x, inputs)
-    with torch.random.fork_rng(devices=devices), torch.no_grad(), warnings.catch_warnings():
+    with (
+        _LOCK,
+        _own_random_numbers(),
+        torch.random.fork_rng(devices=devices),
+        torch.no_grad(),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")  # the exporter's own deprecations
         traced, tracer = _follow(copy, inputs)
         program = _program(copy, traced, kept, tracer)
     _check_finite(program)
     return program
+
+
+@contextmanager
+def _own_random_numbers() -> Iterator[None]:
+    """Leave the random states of Python and NumPy as they were."""
+    state, numbers = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(state)
+        np.random.set_state(numbers)
+
+
+def _copy(model: nn.Module) -> nn.Module:
+    try:
+        return baked_copy(model).eval().requires_grad_(False)
+    except Exception as error:
+        raise ModelError(
+            f"the model cannot be copied ({type(error).__name__}: {_short(error)}): it must work "
+            "with copy.deepcopy, without scripted parts, locks or open files"
+        ) from error
 
 
 def _as_arguments(example_inputs: object) -> tuple[Any, ...]:
@@ -98,6 +132,14 @@ def _check_finite(program: Program) -> None:
         for name in operation.parameters.values()
     }
     bad = [name for name in sorted(read) if not bool(torch.isfinite(program.tensors[name]).all())]
+    negative = [
+        operation.parameters["running_var"]
+        for operation in program.operations
+        if operation.kind == "batch_norm"
+        and bool((program.tensors[operation.parameters["running_var"]] < 0).any())
+    ]
+    if negative:
+        raise ModelError(f"the model has negative variances in {', '.join(negative[:3])}")
     if bad:
         more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
         raise ModelError(
@@ -129,7 +171,7 @@ def _follow(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[Traced, str]:
     changed: list[ChangedError] = []
     for name, tracer in _TRACERS:
         try:
-            traced = tracer(model, inputs)
+            traced = tracer(model, fresh(inputs))
             if not traced.outputs:
                 raise ModelError("it returns no tensor that was computed")
             values = _values(model, traced)
@@ -138,7 +180,7 @@ def _follow(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[Traced, str]:
             return traced, name
         except Exception as error:
             if not said:
-                _check_runs(model, inputs)
+                _check_runs(model, fresh(inputs))
             _log.debug("%s failed", name, exc_info=True)
             said.append(f"{name}: {type(error).__name__}: {_short(error)}")
             changed += [error] if isinstance(error, ChangedError) else []
@@ -163,20 +205,27 @@ def _program(model: nn.Module, traced: Traced, kept: dict[str, Tensor], tracer: 
             f"no output depends on the inputs, as far as {tracer} could follow the model: does it "
             "leave PyTorch on the way, or return numbers instead of tensors?"
         )
+    parameters = tuple(name for name, _ in model.named_parameters())
     read = {name for operation in operations for name in operation.parameters.values()}
     computed = {name: value for name, value in lowering.computed.items() if name in read}
+    fixed = find_fixed(traced.module, operations, names, parameters) | frozenset(computed)
     return Program(
         operations=operations,
         module=traced.module,
         tensors=tensors | computed,
         kept=kept,
         tracer=tracer,
-        frozen=(*lowering.frozen.values(), *_computed(operations, computed, modules)),
-        unreached=_unreached(model, names, read),
+        frozen=(
+            *traced.decisions,
+            *lowering.frozen.values(),
+            *frozen_weights(operations, fixed, computed, modules),
+        ),
+        unreached=_unreached(model, names, traced.outputs),
         computed=frozenset(computed),
+        fixed=fixed,
         names=names,
         places=lowering.places(),
-        parameters=tuple(name for name, _ in model.named_parameters()),
+        parameters=parameters,
     )
 
 
@@ -197,34 +246,20 @@ def _values(model: nn.Module, traced: Traced) -> dict[str, Any]:
     return traced.numbers | {node: every[name].detach() for node, name in traced.names.items()}
 
 
-def _unreached(model: nn.Module, names: dict[str, str], read: set[str]) -> tuple[str, ...]:
-    """Weights of layers that nothing on the way to an output reads."""
-    followed = set(names.values()) & read
-    found = []
+def _unreached(model: nn.Module, names: dict[str, str], outputs: Sequence[Node]) -> tuple[str, ...]:
+    """Weights of layers that no output depends on."""
+    waiting, seen = list(outputs), set(outputs)
+    while waiting:
+        for node in waiting.pop().all_input_nodes:
+            if node not in seen:
+                seen.add(node)
+                waiting.append(node)
+    reached = {names[node.name] for node in seen if node.name in names}
     slots = find_slots(model)
+    found: dict[str, None] = {}
     for path, module in model.named_modules():
-        name = f"{path}.weight" if path else "weight"
-        if isinstance(module, nn.modules.conv._ConvNd | nn.Linear) and name in slots:
-            name = slots[name].name
-            if name not in followed:
-                found.append(name)
-    return tuple(dict.fromkeys(found))
-
-
-def _computed(
-    operations: tuple[Operation, ...], computed: dict[str, Tensor], modules: frozenset[str]
-) -> list[Frozen]:
-    """Layers whose weights no mask can be put on."""
-    found = []
-    for operation in operations:
-        if operation.node is not None and operation.parameters.get("weight") in computed:
-            found.append(
-                Frozen(
-                    operation.node.name,
-                    operation.kind,
-                    module_of(operation.node, modules),
-                    source_line(operation.node),
-                    "its weight is computed from other parameters",
-                )
-            )
-    return found
+        slot = slots.get(f"{path}.weight" if path else "weight")
+        layer = isinstance(module, nn.modules.conv._ConvNd | nn.Linear)
+        if layer and slot is not None and slot.name not in reached:
+            found[slot.name] = None
+    return tuple(found)

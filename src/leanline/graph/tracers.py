@@ -11,12 +11,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.export import ExportedProgram
 from torch.export.graph_signature import OutputKind
 from torch.fx import GraphModule, Node
 
+from leanline.errors import ModelError
 from leanline.graph.nodes import base_name
 from leanline.graph.operations import IDENTITY, RESHAPES
+from leanline.graph.program import Frozen
 from leanline.graph.rules import find
 
 
@@ -31,6 +34,8 @@ class Traced:
         tensors: What the names stand for, parameters and buffers of the model left out.
         numbers: Placeholder nodes of inputs that are no tensors, by name, to their values.
         outputs: The nodes of the model's outputs, in order.
+        decisions: Where the model looked at numbers to decide what to compute, if it was followed
+            beyond such places.
     """
 
     module: GraphModule
@@ -38,12 +43,18 @@ class Traced:
     tensors: dict[str, Tensor]
     numbers: dict[str, Any]
     outputs: list[Node]
+    decisions: tuple[Frozen, ...] = ()
 
 
 def export(model: nn.Module, inputs: tuple[Any, ...], strict: bool) -> Traced:
     """Trace by `torch.export`."""
     with _quiet():
-        exported = _functional(torch.export.export(model, inputs, strict=strict))
+        exported = torch.export.export(model, inputs, strict=strict)
+        _check_writes(exported)
+        exported = _functional(exported)
+    for node in exported.graph.nodes:
+        if isinstance(node.target, torch._ops.HigherOrderOperator):
+            raise ModelError(f"it holds a graph of its own ({node.target})")
     signature = exported.graph_signature
     names: dict[str, str] = {
         **signature.inputs_to_parameters,
@@ -59,6 +70,15 @@ def export(model: nn.Module, inputs: tuple[Any, ...], strict: bool) -> Traced:
         and not isinstance(node.meta.get("val"), Tensor)
     }
     return Traced(exported.graph_module, names, constants, numbers, _outputs(exported))
+
+
+def _check_writes(exported: ExportedProgram) -> None:
+    """Refuse what would take the process down: a tensor whose memory is exchanged."""
+    for node in exported.graph.nodes:
+        if node.op == "call_function" and base_name(node) in ("set", "set_data"):
+            raise ModelError("the model assigns to the data of a parameter in its forward pass")
+    if any(isinstance(value, FakeTensor) for value in exported.constants.values()):
+        raise ModelError("the model keeps a tensor of its own from one call to the next")
 
 
 @contextmanager

@@ -111,7 +111,7 @@ def unprunable(program: Program, ignored: Collection[str]) -> frozenset[str]:
     """Weights of convolutions that are ignored, computed, or without a mask beside masked ones."""
     return (
         find_untouched(program)
-        | program.computed
+        | program.fixed
         | {
             operation.parameters["weight"]
             for operation in program.operations
@@ -145,7 +145,11 @@ def _channel_masks(
             if role in own:
                 alive = live.channels[operation.index]
                 found[own[role]] = found.get(own[role], np.zeros_like(alive)) | alive
-    return {name: torch.from_numpy(mask.copy()) for name, mask in found.items()}
+    return {
+        name: torch.from_numpy(mask.copy())
+        for name, mask in found.items()
+        if name not in program.fixed
+    }
 
 
 def _zero_means(model: nn.Module, program: Program, live: Liveness) -> None:

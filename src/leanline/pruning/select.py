@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from typing import SupportsFloat
 
 import numpy as np
 import torch
@@ -62,14 +63,17 @@ def select(
         ModelError: If the model cannot be traced, nothing can be pruned, or its masks leave no path
             from an input to an output.
     """
-    if not (isinstance(keep, int | float) and 0 < keep <= 1):
+    fraction = float(keep) if isinstance(keep, SupportsFloat) else math.nan
+    if not 0 < fraction <= 1:
         raise ConfigError(f"keep is {keep!r}: give a fraction above 0 and at most 1")
     rule = criterion if criterion is not None else Lean()
     if not isinstance(rule, Criterion):
         raise ConfigError(f"criterion is {rule!r}: give a criterion, such as Lean()")
     graph = trace(model, example_inputs, ignore)
     selector = _Selector(graph, rule)
-    target = fitting_count(graph, keep) if refill else max(1, round(keep * graph.num_filters))
+    target = (
+        fitting_count(graph, fraction) if refill else max(1, round(fraction * graph.num_filters))
+    )
     flags = selector.refilled(target) if refill else selector.raw(target)
     return {name: torch.from_numpy(matrix.copy()) for name, matrix in graph.matrices(flags).items()}
 
@@ -202,4 +206,9 @@ class _Selector:
         )
         flags = flags.copy()
         flags[ids] = True
-        return flags
+        low, high = -1, self._available
+        while high - low > 1:  # a gate needs a path to each factor: filters in order until it is so
+            middle = (low + high) // 2
+            found = self._connected(self._live(flags | self._flags(middle)))
+            low, high = (low, middle) if found else (middle, high)
+        return np.asarray(flags | self._flags(high))

@@ -59,7 +59,9 @@ def _convolution(
     program: Program, operation: Operation, weight: Tensor
 ) -> Float[np.ndarray, "_ _"]:
     source = program.operations[operation.inputs[0]]
-    if source.kind == "pad":  # the picture, without the border that is put around it
+    if (
+        source.kind == "pad" and min(source.settings["padding"], default=0) >= 0
+    ):  # the picture, without the border that is put around it
         source = program.operations[source.inputs[0]]
     settings = operation.settings
     transposed = bool(settings["transposed"])

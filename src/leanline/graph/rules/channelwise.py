@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ from leanline.graph.lower import Lowering, OpaqueError, Rule
 from leanline.graph.nodes import base_name, plain, shape_of
 from leanline.graph.rules import elementwise, movement
 
+_AXES = re.compile(r"(\d)d")
+
 
 def pool(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
     """Pooling and resampling of the axes behind the channels."""
@@ -22,6 +25,8 @@ def pool(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
     if len(shape) != len(before) or len(shape) < 3 or shape[:2] != before[:2]:
         raise OpaqueError("a picture without a batch axis")
     name = base_name(node)
+    if len(shape) != 2 + int(_AXES.search(name).group(1)):  # type: ignore[union-attr]
+        raise OpaqueError("a picture without a batch axis")
     settings = dict(function=name, **plain(given))
     if settings.get("stride") == ():
         settings["stride"] = settings["kernel_size"]
@@ -70,7 +75,10 @@ def reduce(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
     axes = sorted(axes or range(len(before)))
     source = to.operation(argument)
     operation = to.operations[source]
-    gain = tables.REDUCTION[name](math.prod(before[axis] for axis in axes) if before else 1)
+    pixels = math.prod(before[axis] for axis in axes if axis != operation.axis)
+    gain = tables.REDUCTION[name](pixels)
+    if name == "mean" and operation.axis in axes and len(before) > 1:
+        gain /= before[operation.axis]  # of one channel among them
     after = operation.axis if keep else operation.axis - sum(a < operation.axis for a in axes)
     if operation.axis not in axes and len(shape) >= 2 and after > 0:
         settings = dict(function=name, gain=gain, dim=tuple(axes), keepdim=keep)

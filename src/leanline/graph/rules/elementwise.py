@@ -45,6 +45,15 @@ def shift(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
     to.emit(node, "shift", (to.operation(argument),), {}, settings)
 
 
+def softmax(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
+    """Softmax of each channel by itself; over the channels it is frozen."""
+    source, rank = to.operation(given["self"]), len(shape_of(node))
+    if rank < 2 or int(given["dim"]) % rank == to.operations[source].axis:
+        raise OpaqueError("a softmax over the channels makes each depend on all")
+    settings = dict(function=base_name(node), gain=1.0, arguments=(given["self"],))
+    to.emit(node, "shift", (source,), {}, settings)
+
+
 def prelu(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
     """A leaky ReLU with slopes that are learned."""
     weight = to.tensor(given["weight"], node, "slope")
@@ -88,12 +97,14 @@ def multiply(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
         return
     if to.holds(first) and to.holds(second):
         if first is second:
-            square = dict(gains=(1.0,), arguments=(first,))
-            to.emit(node, "join", (to.operation(first),), {}, square)
+            kind = "join" if name == "mul" else "shift"  # x / x is 1, or nothing at all
+            square = dict(gains=(1.0,), gain=1.0, arguments=(first,))
+            to.emit(node, kind, (to.operation(first),), {}, square)
         else:
             indices = tuple(to.aligned(node, (first, second)))
+            kind = "multiply" if name == "mul" else "divide"
             gate = dict(function=name, arguments=(first, second))
-            to.emit(node, "multiply", indices, {}, gate)
+            to.emit(node, kind, indices, {}, gate)
         return
     own, other = (first, second) if to.holds(first) else (second, first)
     constant = to.constant(other)
@@ -119,7 +130,7 @@ def multiply(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
 
 def _gain(to: Lowering, node: Node, source: int, constant: Any, name: str) -> np.ndarray | float:
     """Largest factor of each channel."""
-    value = torch.as_tensor(constant).detach().double().cpu().abs()
+    value = torch.as_tensor(constant).detach().abs().double().cpu()
     value = value if name == "mul" else value.reciprocal()
     if not bool(torch.isfinite(value).all()):
         raise OpaqueError("a factor that is not finite")
@@ -136,7 +147,6 @@ _NO_VALUES = {
     "where": ("condition",),
     "masked_fill": ("mask",),
     "addcmul": ("tensor1", "tensor2", "value"),
-    "addcdiv": ("tensor1", "tensor2", "value"),
     "lerp": ("weight",),
 }
 
@@ -167,7 +177,8 @@ def join(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
 
 
 RULES: Mapping[str, Rule] = (
-    dict.fromkeys((*tables.UNARY, *tables.UNBOUNDED), unary)
+    dict.fromkeys(("softmax", "_softmax", "log_softmax", "_log_softmax"), softmax)
+    | dict.fromkeys((*tables.UNARY, *tables.UNBOUNDED), unary)
     | dict.fromkeys(tables.SHIFT, shift)
     | dict.fromkeys(tables.JOIN | tables.COMPARISON, join)
     | dict.fromkeys(("prelu", "_prelu_kernel"), prelu)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,34 +20,36 @@ _UNBOUNDED = 2**62  # a slice without an end stops at 2**63 - 1
 
 def move(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
     """Anything that only moves values: apply it to the numbers of the channels."""
-    read = [argument for argument in node.all_input_nodes if to.holds(argument)]
-    parts = {argument: to.moved(argument) for argument in read}
 
-    def value(argument: Node) -> Any:
-        if argument in parts:
-            return parts[argument].channel
+    def value(argument: Node, is_picture: bool) -> Any:
+        if is_picture:
+            return to.moved(argument)
         if not to.is_constant(argument):
             raise OpaqueError("values are moved to places that depend on the input")
-        constant = to.constant(argument)
-        whole = isinstance(constant, Tensor) and constant.is_floating_point()
-        return to.moved(argument).channel if whole else constant
+        return to.constant(argument)
 
+    def replaced(name: str, argument: Any) -> Any:
+        return torch.fx.map_arg(argument, lambda one: value(one, name in _PICTURES))
+
+    names = [argument.name for argument in node.target._schema.arguments]  # type: ignore[union-attr]
     target: Any = _TARGETS.get(base_name(node), node.target)
     try:
-        found = target(*torch.fx.map_arg(node.args, value), **torch.fx.map_arg(node.kwargs, value))
-    except (RuntimeError, TypeError, ValueError) as error:
+        found = target(
+            *(replaced(name, one) for name, one in zip(names, node.args, strict=False)),
+            **{name: replaced(name, one) for name, one in node.kwargs.items()},
+        )
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
         raise OpaqueError("the movement of its values could not be followed") from error
-    gain = max(part.gain for part in parts.values())
     if isinstance(found, Tensor):
         if tuple(found.shape) != shape_of(node):
             raise OpaqueError("the movement of its values could not be followed")
-        if base_name(node) in tables.REPEATS and found.numel():
-            gain *= math.sqrt(max(1.0, found.numel() / parts[read[0]].channel.numel()))
-        to.value[node] = Moved(found, gain)
+        to.value[node] = Moved(found)
     else:
-        to.value[node] = tuple(Moved(part, gain) for part in found)
+        to.value[node] = tuple(Moved(part) for part in found)
 
 
+# Arguments that hold values; others say how they move.
+_PICTURES = frozenset({"self", "input", "tensors", "src", "other"})
 # Views of a tensor of channel numbers, which lies in memory otherwise than the picture.
 _TARGETS: Mapping[str, Any] = {
     "view": torch.ops.aten.reshape.default,
@@ -69,7 +70,7 @@ def pad(to: Lowering, node: Node, argument: Node, padding: tuple[int, ...], mode
     """Padding of the channels (or the batch) by zeros."""
     if mode != "constant":
         raise OpaqueError("padding of the channels by other channels")
-    channel = to.moved(argument).channel
+    channel = to.moved(argument)
     to.value[node] = Moved(torch.nn.functional.pad(channel, padding, value=ZERO))
 
 
@@ -77,8 +78,11 @@ def identity(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
     """Copies, casts among real numbers, dropout in eval mode."""
     argument = node.args[0] if node.args else None
     value = node.meta.get("val")
-    if not isinstance(argument, Node) or not to.holds(argument) or not isinstance(value, Tensor):
+    if not isinstance(argument, Node) or not isinstance(value, Tensor):
         raise OpaqueError("a copy of no tensor")
+    if not to.holds(argument):  # a constant in the type of a picture
+        to.emit(node, "constant", ())
+        return
     before = argument.meta["val"].dtype
     if value.dtype != before and before.is_floating_point and not value.dtype.is_floating_point:
         to.emit(node, "join", (to.operation(argument),), {}, dict(gains=(1.0,)))
@@ -97,7 +101,7 @@ def copy(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
     if to.holds(argument) and shape_of(argument) == shape_of(node):
         to.emit(node, "identity", (to.operation(argument),))
     elif to.holds(argument):
-        to.value[node] = Moved(to.moved(argument).channel.broadcast_to(shape_of(node)))
+        to.value[node] = Moved(to.moved(argument).broadcast_to(shape_of(node)))
     else:
         to.emit(node, "constant", ())
 
@@ -109,7 +113,8 @@ def zeros(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
 
 def full(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
     """A constant of the shape of a picture."""
-    to.emit(node, "zeros" if given.get("fill_value") == 0 else "constant", ())
+    value = given.get("fill_value", given.get("value"))
+    to.emit(node, "zeros" if to.is_zero(value) else "constant", ())
 
 
 def empty(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
@@ -217,11 +222,6 @@ def write(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
         to.emit(node, "concat", tuple(parts), axis=1)
 
 
-def _on_one(to: Lowering, value: object) -> bool:
-    """Whether a value is an operation with channels on axis 1."""
-    return isinstance(value, int) and to.operations[value].axis == 1
-
-
 def _named(rule: Rule, names: Sequence[str] | frozenset[str]) -> dict[str, Rule]:
     return dict.fromkeys(names, rule)
 
@@ -230,9 +230,9 @@ RULES: Mapping[str, Rule] = (
     _named(move, tables.MOVEMENT)
     | _named(view, tables.RESHAPES)
     | _named(identity, tables.IDENTITY)
-    | _named(zeros, tables.ZEROS)
+    | _named(zeros, tables.ZEROS | {"zero"})
     | _named(split, tables.SPLIT)
-    | _named(full, ("full", "new_full", "full_like", "new_ones", "ones_like"))
+    | _named(full, ("full", "new_full", "full_like", "new_ones", "ones_like", "fill"))
     | _named(empty, ("new_empty", "empty_like", "rand_like", "randn_like"))
     | {
         "cat": concat,
