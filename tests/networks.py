@@ -110,6 +110,47 @@ def _gate_of_one(m: Any, x: Tensor) -> Tensor:
     return m.out(y * torch.sigmoid(m.b(y)))
 
 
+def _index_by_data(m: Any, x: Tensor) -> Tensor:
+    places = x.mean((0, 2, 3)).argsort()
+    return m.out(F.relu(m.a(x))[:, places])
+
+
+def _quotients(m: Any, x: Tensor) -> Tensor:
+    y = m.a(x)
+    return m.out(y / (m.b(x).abs() + 1) + 1 / (1 + y * y) + y / (y.norm(dim=1, keepdim=True) + 1))
+
+
+def _read_twice(m: Any, x: Tensor) -> Tensor:
+    y = F.relu(m.norm(m.a(x)))
+    again = F.conv2d(y, m.b.weight.transpose(0, 1).flip(2, 3), padding=1)
+    return m.out(F.relu(m.b(y)) + again) + m.norm.bias.sum() + m.out.bias[None, :, None, None]
+
+
+def _cast(m: Any, x: Tensor) -> Tensor:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = F.relu(m.a(x))
+    return m.out(y.float())
+
+
+def _scales(m: Any, x: Tensor) -> Tensor:
+    y = torch.stack([m.a(x), m.b(x)], 0)
+    return m.out(y.sum(0) + y.amax(0) + y.softmax(0)[1] + m.a(x).mean((2, 3), keepdim=True))
+
+
+class Smooth(nn.Module):
+    """A fixed filter on each channel, held as a buffer."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.a, self.out = c3(3, channels), conv(channels, 2, 1)
+        self.register_buffer("smooth", torch.ones(channels, 1, 3, 3) / 9)
+
+    def forward(self, x: Tensor) -> Tensor:
+        smooth = self.get_buffer("smooth")
+        y = F.conv2d(F.relu(self.a(x)), smooth, stride=2, padding=1, groups=len(smooth))
+        return self.out(y)
+
+
 def _learned_zeros(m: Any, x: Tensor) -> Tensor:
     shift = m.a.bias.detach().mul(0.0).view(1, 4, 1, 1) + m.a.bias.view(1, 4, 1, 1)
     return m.out(torch.addcmul(m.b(x) + shift, shift, m.a(x)))
@@ -296,6 +337,28 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Any]] = {
     "padded channels": (
         lambda: Net(
             lambda m, x: m.out(m.a(x) + F.pad(x, (0, 0, 0, 0, 1, 2))), a=c3(3, 6), out=conv(6, 2, 1)
+        ),
+        IMAGE,
+    ),
+    "index by data": (
+        lambda: Net(_index_by_data, a=c3(3, 8, bias=False), out=conv(3, 2, 1)),
+        IMAGE,
+    ),
+    "quotients": (lambda: Net(_quotients, a=c3(3, 4), b=c3(3, 4), out=conv(4, 2, 1)), IMAGE),
+    "weights that are read twice": (
+        lambda: Net(_read_twice, a=c3(3, 4), norm=nn.BatchNorm2d(4), b=c3(4, 4), out=conv(4, 2, 1)),
+        IMAGE,
+    ),
+    "autocast": (lambda: Net(_cast, a=c3(3, 4), out=conv(4, 2, 1)), IMAGE),
+    "scales": (lambda: Net(_scales, a=c3(3, 4), b=c3(3, 4), out=conv(4, 2, 1)), IMAGE),
+    "fixed filters": (lambda: Smooth(4), IMAGE),
+    "writes into its input": (
+        lambda: Net(lambda m, x: m.out(m.a(x.sub_(0.5).div_(0.5))), a=c3(3, 4), out=conv(4, 2, 1)),
+        IMAGE,
+    ),
+    "random numbers": (
+        lambda: Net(
+            lambda m, x: m.out(m.a(x) + torch.randn(1, 4, 1, 1)), a=c3(3, 4), out=conv(4, 2, 1)
         ),
         IMAGE,
     ),

@@ -11,7 +11,7 @@ from leanline.compaction import compact
 from leanline.masks import apply_masks
 from leanline.pruning import clean, trace
 from networks import NETWORKS, make
-from soundness import leaves
+from soundness import outputs_of
 
 # Numbers of the picture's size stand in the code of these, or in their trace.
 FIXED_SIZE = {"layer norm on pictures", "flatten", "buffer of torch.zeros", "channel shuffle"}
@@ -46,13 +46,11 @@ def test_the_smaller_network_computes_the_same(name: str, keep: float, cleaned: 
     small = compact(model, inputs)
     pictures = [inputs] if name in FIXED_SIZE else [inputs, other_size(inputs)]
     for images in pictures:
-        with torch.no_grad():
-            expected, found = leaves(model(*images)), leaves(small(*images))
+        expected, found = outputs_of(model, images), outputs_of(small, images)
         for want, have in zip(expected, found, strict=True):
             torch.testing.assert_close(have, want, rtol=1e-5, atol=1e-5 * float(want.abs().max()))
     again = copy.deepcopy(small)
-    with torch.no_grad():
-        assert all(map(torch.equal, leaves(again(*inputs)), leaves(small(*inputs))))
+    assert all(map(torch.equal, outputs_of(again, inputs), outputs_of(small, inputs)))
 
 
 @pytest.mark.parametrize(

@@ -136,4 +136,7 @@ def test_untouched_biases_feed() -> None:
     program = trace_program(model, torch.zeros(1, 1, 4, 4))
     kept = {"0.weight": np.zeros((2, 1), dtype=bool)}
     assert not find_live(program, kept, untouched=()).filters["1.weight"].any()
-    assert find_live(program, kept, untouched={"0.weight"}).filters["1.weight"].all()
+    live = find_live(program, kept, untouched={"0.weight"})
+    assert live.fed[1].all()
+    assert not live.rooted[1].any()
+    assert not live.filters["1.weight"].any()  # it only passes a constant on

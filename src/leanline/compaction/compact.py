@@ -111,7 +111,7 @@ def _worst(model: nn.Module, small: nn.Module, inputs: tuple[Tensor, ...]) -> tu
         devices = sorted({t.device.index or 0 for t in inputs if t.device.type == "cuda"})
         with torch.no_grad(), torch.random.fork_rng(devices=devices):
             torch.manual_seed(0)
-            outputs.append(_tensors(network(*inputs)))
+            outputs.append(_tensors(network(*(tensor.clone() for tensor in inputs))))
     expected, got = outputs
     if len(expected) != len(got):
         raise ModelError(

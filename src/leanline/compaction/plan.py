@@ -65,7 +65,7 @@ def is_depthwise(program: Program, operation: Operation) -> bool:
 def keeps_all(program: Program, operation: Operation) -> bool:
     """Whether it keeps all its channels: operations that are not made smaller, grouped ones."""
     axes = {operation.axis, *(program.operations[index].axis for index in operation.inputs)}
-    if operation.kind in _WHOLE or axes != {1}:
+    if operation.kind in _WHOLE or axes != {1} or operation.settings.get("cast", False):
         return True
     if operation.kind == "linear" and len(operation.shape) > 2:
         return True

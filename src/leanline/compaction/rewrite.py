@@ -69,7 +69,9 @@ class Rewriter:
 
     def _emit(self, operation: Operation) -> None:
         kind = operation.kind
-        if kind in ("convolution", "linear", "batch_norm"):
+        if operation.settings.get("cast", False):
+            self._rerun(operation)
+        elif kind in ("convolution", "linear", "batch_norm"):
             self._layer(operation)
         elif operation.axis != 1 and kind in ("concat", "slice"):
             self._rearrange(operation)

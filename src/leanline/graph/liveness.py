@@ -202,8 +202,7 @@ def _reach(
     own, kind = reach[operation.index], operation.kind
     if kind == "output":
         own[:] = True
-    if kind == "multiply":
-        own &= fed[operation.index]  # a gate of nothing is not needed
+    own &= fed[operation.index]  # what makes a zero, such as the gate of nothing, is not needed
     if kind in ("convolution", "linear"):
         mask = _grouped_mask(program, operation, masks)
         wanted = (mask & own.reshape(mask.shape[0], mask.shape[1], 1)).any(1)

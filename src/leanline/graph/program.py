@@ -80,7 +80,8 @@ class Operation:
             {"weight": "convs.0.weight", "bias": "convs.0.bias"}; batch norm also has "running_mean"
             and "running_var". For an opaque operation: argument node to name.
         settings: Numbers that complete it. convolution: stride, padding, dilation,
-            output_padding (a tuple each), groups, transposed; batch_norm: eps; norm: groups of
+            output_padding (a tuple each), groups, transposed, cast (to another type, by autocast);
+            linear: cast; batch_norm: eps; norm: groups of
             channels that share statistics, gain (of each channel), shifted (adds a constant that
             is no parameter of its own for each channel); unary, pool and resample: function (name
             in ATen without underscore) and its arguments, unary also lipschitz, reductions gain;

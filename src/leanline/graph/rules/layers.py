@@ -11,7 +11,7 @@ from torch.fx import Node
 
 from leanline.graph import operations as tables
 from leanline.graph.lower import Lowering, OpaqueError, Rule
-from leanline.graph.nodes import base_name, shape_of
+from leanline.graph.nodes import base_name, shape_of, uncast
 
 
 def _spatial(value: Any, axes: int) -> tuple[int, ...]:
@@ -57,6 +57,7 @@ def convolution(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
         output_padding=_spatial(given.get("output_padding", 0), axes),
         groups=int(given["groups"]),
         transposed=transposed,
+        cast=uncast(given["weight"]) is not given["weight"],
     )
     to.emit(node, "convolution", (source,), parameters, settings)
 
@@ -70,7 +71,8 @@ def linear(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
     if len(shape_of(given["weight"])) != 2:
         raise OpaqueError("a linear layer to a single number")
     source = to.operation(given["input"], axis=rank - 1)
-    to.emit(node, "linear", (source,), parameters)
+    settings = dict(cast=uncast(given["weight"]) is not given["weight"])
+    to.emit(node, "linear", (source,), parameters, settings)
 
 
 def product(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
