@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int, Shaped
+from jaxtyping import Bool, Float32, Int, Shaped
 
 from leanline.errors import GraphError
 
@@ -159,16 +159,19 @@ def log_weights(weight: Shaped[np.ndarray, "..."]) -> Float32[np.ndarray, "..."]
     Raises:
         GraphError: If a weight is negative, NaN or infinite.
     """
-    values: Float[np.ndarray, "..."] = np.asarray(weight, dtype=np.float64)
-    bad = np.argwhere(~(np.isfinite(values) & (values >= 0)))
-    if bad.size:
+    values = np.asarray(weight)
+    if values.dtype != np.float32:
+        values = values.astype(np.float64)
+    largest = values.max(initial=0.0)
+    if not (np.isfinite(largest) and values.min(initial=0.0) >= 0):
+        bad = np.argwhere(~(np.isfinite(values) & (values >= 0)))
         place = tuple(int(i) for i in bad[0])
         raise GraphError(
             f"the weight of edge {place[0] if len(place) == 1 else place} is {values[place]}: "
             "norms are finite and not negative"
         )
     with np.errstate(divide="ignore"):
-        logs: np.ndarray = np.log(values).astype(np.float32)
+        logs: np.ndarray = np.log(values).astype(np.float32, copy=False)
     return logs
 
 

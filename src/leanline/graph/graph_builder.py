@@ -221,9 +221,16 @@ def _merged(operation: Operation, inputs: list[np.ndarray]) -> Int[np.ndarray, "
 
 
 def _is_map(operation: Operation) -> bool:
-    """Whether each channel of the result is one channel of the inputs, as it is."""
-    target: np.ndarray = operation.settings["pairs"][1]
-    return operation.settings["gain"] == 1 and np.array_equal(target, np.arange(operation.channels))
+    """Whether the channels of the result are some of the inputs', as they are and in order.
+
+    Others get nodes of their own: the rows of a layer that reads them are then in one piece.
+    """
+    source, target = operation.settings["pairs"]
+    return (
+        operation.settings["gain"] == 1
+        and np.array_equal(target, np.arange(operation.channels))
+        and bool((np.diff(source) > 0).all())
+    )
 
 
 def _private_roots(program: Program) -> list[int | None]:

@@ -22,6 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from leanline.errors import ModelError
 from leanline.graph.program import Frozen
 from leanline.graph.tracers import Traced
 
@@ -53,8 +54,12 @@ def record(model: nn.Module, inputs: tuple[Any, ...]) -> Traced:
         found = model(*tree_unflatten(own, structure))
         return [leaf for leaf in tree_flatten(found)[0] if isinstance(leaf, Tensor)]
 
+    places = {name: value.data_ptr() for name, value in model.named_parameters()}
     with recorder.modules(model), recorder:
         results = torch.func.functionalize(forward, remove="mutations_and_views")(*tensors)
+    for name, value in model.named_parameters():
+        if value.data_ptr() != places[name]:
+            raise ModelError(f"the model assigns to {name}.data in its forward pass")
     outputs = [recorder.node(result) for result in results]
     recorder.graph.output(tuple(outputs))
     module = GraphModule(nn.Module(), recorder.graph)

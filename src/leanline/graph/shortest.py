@@ -54,10 +54,13 @@ def _least(
         name = operation.parameters["weight"]
         mask = kept.get(name)
         if mask is None:
-            mask = np.broadcast_to(np.True_, tuple(program.tensors[name].shape[:2]))
-        grouped = by_group(operation, mask)
-        given = inputs[0].reshape(grouped.shape[0], 1, grouped.shape[2])
-        found = np.where(grouped, given, _FAR).min(2, initial=_FAR).reshape(count)
+            groups = int(operation.settings.get("groups", 1))
+            nearest = inputs[0].reshape(groups, -1).min(1, initial=_FAR)
+            found = np.repeat(nearest, count // groups)
+        else:
+            grouped = by_group(operation, mask)
+            given = inputs[0].reshape(grouped.shape[0], 1, grouped.shape[2])
+            found = np.where(grouped, given, _FAR).min(2, initial=_FAR).reshape(count)
         return np.asarray(found + float(name in counted))
     if kind == "opaque":
         return np.full(count, min(float(part.min(initial=_FAR)) for part in inputs))

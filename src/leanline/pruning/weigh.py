@@ -29,7 +29,7 @@ def weigh(program: Program, operation: Operation) -> Float[np.ndarray, "..."]:
     if kind == "convolution":
         return _convolution(program, operation, own["weight"])
     if kind == "linear":  # a 1x1 operator
-        return _array(own["weight"].double().abs())
+        return own["weight"].abs().cpu().numpy()  # not in float64: it may be the largest there is
     if kind == "batch_norm":
         scale = norms.batch_norm_scale(
             own.get("weight"), own["running_var"], operation.settings["eps"]
