@@ -27,16 +27,22 @@ SHOWN = (
 )
 
 
+PARTS = {"norms": norms, "chains": chains, "selection": selection, "msd": msd}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all, if none is named")
     parser.add_argument("--seconds", type=float, default=20.0, help="for each table")
     parser.add_argument("--out", type=Path, help="JSON file to write")
     given = parser.parse_args()
+    if unknown := sorted(set(given.parts) - PARTS.keys()):
+        parser.error(f"there is no {unknown[0]!r}: there are {', '.join(PARTS)}")
     torch.set_num_threads(1)
     results = []
     print(machine())
-    parts = (norms, chains, selection, msd)
-    for result in itertools.chain.from_iterable(part.run(given.seconds) for part in parts):
+    runs = (PARTS[name].run(given.seconds) for name in given.parts or PARTS)
+    for result in itertools.chain.from_iterable(runs):
         results.append(result)
         print(f"\n{result['case']}: {result['what']}\n{result['text']}")
         for key in SHOWN:
