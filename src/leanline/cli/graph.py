@@ -28,10 +28,7 @@ def graph(
     ] = None,
     keep: Annotated[
         float | None,
-        typer.Option(
-            help="Show what extracting the longest chains now would keep: this fraction of the "
-            "filters, before cleaning."
-        ),
+        typer.Option(help="Show what LEAN would keep, without retraining: this fraction, alive."),
     ] = None,
     size: Annotated[
         str | None,

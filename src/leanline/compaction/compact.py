@@ -44,7 +44,8 @@ def compact(model: nn.Module, example_inputs: ExampleInputs) -> nn.Module:
     Args:
         model: a network with masks, or with filters that are zero; not changed.
         example_inputs: inputs as the network gets them. Layers work at any size; calls with a
-            fixed shape in the model (a reshape to numbers, say) keep it.
+            fixed shape in the model (a reshape to numbers, say) keep it, and so do sizes that the
+            model reads from a picture (`size=x.shape[2:]`): compact at the size that is used.
 
     Returns:
         A `torch.fx.GraphModule` of ordinary layers, in eval mode, which can be trained on, saved

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from torch import nn
 
-from leanline.errors import ConfigError
+from leanline.errors import ConfigError, ModelError
 from leanline.masks.slots import suggest
 
 Ignore = Iterable[str | nn.Module]
@@ -27,6 +27,10 @@ def resolve_ignored(model: nn.Module, ignore: Ignore = ()) -> frozenset[str]:
     Raises:
         ConfigError: If an entry matches nothing.
     """
+    if not isinstance(model, nn.Module):
+        raise ModelError(
+            f"the model is {model!r}: give a torch.nn.Module (a function is called first)"
+        )
     if isinstance(ignore, str | nn.Module):
         ignore = (ignore,)
     paths = {path: module for path, module in model.named_modules(remove_duplicate=False) if path}

@@ -77,7 +77,7 @@ class GraphReport:
         return "\n".join(lines)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class PruningGraph:
     """Channels, operators and prunable filters of a network.
 
@@ -148,7 +148,7 @@ class PruningGraph:
                 + (
                     f"all that could be is ignored or linear ({', '.join(list(unprunable)[:3])})"
                     if unprunable
-                    else "no convolution with a weight of its own was found"
+                    else "no convolution was found whose channels can be followed"
                 )
                 + (f"; frozen: {'; '.join(map(str, program.frozen[:3]))}" if program.frozen else "")
             )
@@ -175,6 +175,10 @@ class PruningGraph:
             builder.nodes_of("output"),
             report,
         )
+
+    def __repr__(self) -> str:
+        """One line, not the arrays."""
+        return f"<PruningGraph: {str(self.report).splitlines()[0]}>"
 
     @property
     def num_nodes(self) -> int:

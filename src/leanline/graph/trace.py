@@ -103,19 +103,20 @@ def _copy(model: nn.Module) -> nn.Module:
 
 
 def _as_arguments(example_inputs: object) -> tuple[Any, ...]:
-    if isinstance(example_inputs, dict):
+    if isinstance(example_inputs, dict | list):
+        kind = "dictionary" if isinstance(example_inputs, dict) else "list"
         raise ModelError(
-            "example_inputs is a dictionary: give a tuple of the model's arguments, that is "
-            "({...},) for a model that takes one dictionary"
+            f"example_inputs is a {kind}: give a tuple of the model's arguments, such as "
+            "(images,), or ({...},) for a model that takes one dictionary"
         )
     inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
+    if any(not isinstance(item, Tensor) and _is_array(item) for item in tree_leaves(inputs)):
+        raise ModelError("example_inputs holds an array: make it a tensor by torch.from_numpy")
     if not any(isinstance(leaf, Tensor) for leaf in tree_leaves(inputs)):
         kinds = ", ".join(type(item).__name__ for item in inputs) or "an empty tuple"
         raise ModelError(
             f"example_inputs must be a tensor or a tuple of the model's arguments, not {kinds}"
         )
-    if any(not isinstance(item, Tensor) and _is_array(item) for item in tree_leaves(inputs)):
-        raise ModelError("example_inputs holds an array: make it a tensor by torch.from_numpy")
     return inputs
 
 

@@ -85,7 +85,7 @@ def _check_writes(exported: ExportedProgram) -> None:
 def _quiet() -> Iterator[None]:
     """Keep the exporter from printing graphs and warnings when it fails: others try after it."""
     before = logging.root.manager.disable
-    logging.disable(max(before, logging.WARNING))
+    logging.disable(max(before, logging.ERROR))
     try:
         with redirect_stderr(io.StringIO()):
             yield

@@ -46,9 +46,11 @@ class CleanReport:
 
     def __str__(self) -> str:
         """One line for people."""
+        silenced = sum(len(channels) for channels in self.channels.values())
         return (
             f"{self.total} filters died in {len(self.filters)} layers, "
-            f"{self.live_filters} are alive"
+            f"{self.live_filters} are alive; {silenced} biases and shifts of dead channels "
+            "are now 0"
         )
 
 

@@ -63,19 +63,37 @@ def select(
         ModelError: If the model cannot be traced, nothing can be pruned, or its masks leave no path
             from an input to an output.
     """
-    fraction = float(keep) if isinstance(keep, SupportsFloat) else math.nan
-    if not 0 < fraction <= 1:
-        raise ConfigError(f"keep is {keep!r}: give a fraction above 0 and at most 1")
     rule = criterion if criterion is not None else Lean()
-    if not isinstance(rule, Criterion):
-        raise ConfigError(f"criterion is {rule!r}: give a criterion, such as Lean()")
-    graph = trace(model, example_inputs, ignore)
-    selector = _Selector(graph, rule)
-    target = (
-        fitting_count(graph, fraction) if refill else max(1, round(fraction * graph.num_filters))
-    )
-    flags = selector.refilled(target) if refill else selector.raw(target)
-    return {name: torch.from_numpy(matrix.copy()) for name, matrix in graph.matrices(flags).items()}
+    fraction = _checked(keep, rule)
+    flags = choose(trace(model, example_inputs, ignore), fraction, rule, refill)
+    return {name: torch.from_numpy(matrix.copy()) for name, matrix in flags.items()}
+
+
+def choose(
+    graph: PruningGraph, keep: float, criterion: Criterion, refill: bool = True
+) -> dict[str, Bool[np.ndarray, "_ _"]]:
+    """Choose the filters of a pruning graph that stay: `select`, for a network that is traced.
+
+    Raises:
+        ConfigError: As `select`.
+        ModelError: If no path is left from an input to an output.
+    """
+    fraction = _checked(keep, criterion)
+    selector = _Selector(graph, criterion)
+    if refill:
+        flags = selector.refilled(fitting_count(graph, fraction))
+    else:
+        flags = selector.raw(max(1, round(fraction * graph.num_filters)))
+    return graph.matrices(flags)
+
+
+def _checked(keep: object, criterion: object) -> float:
+    fraction = float(keep) if isinstance(keep, SupportsFloat) else math.nan
+    if isinstance(keep, bool) or not 0 < fraction <= 1:
+        raise ConfigError(f"keep is {keep!r}: give a fraction above 0 and at most 1")
+    if not isinstance(criterion, Criterion):
+        raise ConfigError(f"criterion is {criterion!r}: give a criterion, such as Lean()")
+    return fraction
 
 
 def fitting_count(graph: PruningGraph, keep: float) -> int:

@@ -16,10 +16,11 @@ from leanline.graph import (
     Operation,
     Program,
     PruningGraph,
-    longest_chains,
     resolve_ignored,
     trace_program,
 )
+from leanline.pruning import Lean
+from leanline.pruning.select import choose
 from leanline.pruning.weigh import weigh
 
 
@@ -176,7 +177,7 @@ def describe_graph(
 def keep_chains(
     graph: PruningGraph, description: GraphDescription, keep: float
 ) -> tuple[Bool[np.ndarray, "edges"], GraphDescription]:
-    """What would be kept if the longest chains were extracted now, without cleaning after it.
+    """What LEAN would keep if it selected now, as `select` does: filters that are alive.
 
     Args:
         graph: the graph.
@@ -188,14 +189,11 @@ def keep_chains(
         with the kept filters counted.
 
     Raises:
-        ConfigError: `keep` is outside (0, 1].
+        ConfigError: `keep` is outside (0, 1], or no path through the network fits in it.
     """
-    kept = longest_chains(graph, keep).kept
-    chosen = np.zeros(graph.num_filters, dtype=bool)
-    own = graph.edge_filter >= 0
-    chosen[graph.edge_filter[own & kept]] = True
-    chosen &= graph.allowed
-    matrices = graph.matrices(chosen)
+    matrices = choose(graph, keep, Lean())
+    chosen = graph.flags(matrices)
+    kept = (graph.edge_filter < 0) | chosen[graph.edge_filter]
     rows = tuple(
         replace(row, kept=int(matrices[row.weight].sum()))
         if row.weight is not None and row.prunable

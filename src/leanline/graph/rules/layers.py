@@ -30,7 +30,7 @@ def convolution(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
     kernel = shape_of(given["weight"])[2:]
     axes = len(kernel)
     if len(shape_of(given["input"])) != axes + 2:
-        raise OpaqueError("a convolution of a picture without a batch axis")
+        raise OpaqueError("a convolution of a picture without a batch axis (add one: x[None])")
     source = to.operation(given["input"], axis=1)
     transposed = bool(given.get("transposed", base_name(node).startswith("conv_transpose")))
     stride, dilation = (_spatial(given[key], axes) for key in ("stride", "dilation"))
