@@ -11,13 +11,13 @@ import itertools
 import json
 import resource
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.apart import measure_apart
 from benchmarks.layer_graphs import GRAPHS, REGIMES
 from benchmarks.naive_chains import NaiveOrder
 from leanline.graph import ChainOrder, ChannelGraph
@@ -33,15 +33,7 @@ def run(seconds: float) -> list[dict[str, object]]:
 
 
 def _in_process(name: str, regime: str, keep: float, seconds: float) -> dict[str, object]:
-    command = [sys.executable, "-m", "benchmarks.chains", name, regime, str(keep), str(seconds)]
-    done = subprocess.run(
-        command,
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).resolve().parent.parent,
-    )
-    result: dict[str, object] = json.loads(done.stdout)
+    result = measure_apart("benchmarks.chains", name, regime, keep, seconds)
     return {**result, "text": _text(result)}
 
 

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import json
 import resource
-import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
 import leanline as ll
+from benchmarks.apart import measure_apart
 
 SIZE = 256
 KEEP = 0.1
@@ -37,14 +36,7 @@ def run(seconds: float) -> list[dict[str, object]]:
 
 
 def _in_process(name: str, seconds: float) -> dict[str, object]:
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.selection", name, str(seconds)],
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).resolve().parent.parent,
-    )
-    result: dict[str, object] = json.loads(done.stdout)
+    result = measure_apart("benchmarks.selection", name, seconds)
     return {**result, "text": _text(result)}
 
 

@@ -43,7 +43,7 @@ def test_every_operation_is_followed(name: str) -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_dead_channels_are_zero_and_unread_filters_change_nothing(name: str) -> None:
     model, inputs = make(name)
-    graph = trace(model, inputs)
+    graph, checked = trace(model, inputs), 0
     for seed, keep in enumerate((0.15, 0.4, 0.7)):
         generator = torch.Generator().manual_seed(seed)
         masks = {
@@ -54,8 +54,9 @@ def test_dead_channels_are_zero_and_unread_filters_change_nothing(name: str) -> 
         pruned = copy.deepcopy(model)
         apply_masks(pruned, masks)
         clean(pruned, inputs)
-        check_zeros(pruned, inputs)
+        checked += check_zeros(pruned, inputs)
         assert clean(pruned, inputs).total == 0
+    assert checked > 0  # some channels did die
 
 
 @pytest.mark.parametrize("name", NETWORKS)

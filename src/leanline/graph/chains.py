@@ -20,6 +20,7 @@ from jaxtyping import Bool, Int
 
 from leanline.errors import ConfigError
 from leanline.graph import lazy, sweeps
+from leanline.graph.chain_state import State, empty_state
 from leanline.graph.channel_graph import ChannelGraph
 from leanline.graph.pruning_graph import PruningGraph
 from leanline.graph.rows import rows_of
@@ -100,7 +101,7 @@ class ChainOrder:
         self._suffix = sweeps.empty_labels(nodes)
         sweeps.sweep_suffix(self._rows, self._suffix)
         self._tail = Tail(self._rows, places_of(graph), self._prefix, self._suffix)
-        self._state: lazy.State | None = lazy.empty_state(nodes)
+        self._state: State | None = empty_state(nodes, lazy.BUFFER)
         lazy.start(self._rows, self._state, self._prefix)
         self._taken = np.zeros(graph.num_edges, dtype=bool)  # by chains with a product above 1
         self._head = _Chains([], [])

@@ -13,7 +13,6 @@ from leanline.graph.filters import by_group
 from leanline.graph.program import Operation, Program
 
 _ONE_TO_ONE = frozenset({"identity", "unary", "batch_norm", "norm", "gain", "shift"})
-_SOURCES = frozenset({"input", "zeros", "constant"})
 _YES, _NO = np.array(True), np.array(False)
 
 
@@ -94,7 +93,7 @@ class GraphBuilder:
         own = np.arange(self._count, self._count + operation.channels, dtype=np.int32)
         self._count += operation.channels
         self._nodes.append(own)
-        if kind in _SOURCES:
+        if not inputs:
             return
         if kind in ("convolution", "linear"):
             scale = folded.get(operation.index) if self._reduce else None
@@ -132,8 +131,9 @@ class GraphBuilder:
 
     def _gains(self, operation: Operation) -> list[float]:
         """By how much each input of an elementwise operation is scaled, broadcasting included."""
-        gains = [1.0, abs(operation.settings["alpha"])] if operation.kind == "add" else None
-        gains = gains or list(operation.settings.get("gains", (1.0,) * len(operation.inputs)))
+        gains = operation.settings.get("gains", (1.0,) * len(operation.inputs))
+        if operation.kind == "add":
+            gains = 1.0, abs(operation.settings["alpha"])
         sources = [self._program.operations[index] for index in operation.inputs]
         repeats = [max(1.0, operation.pixels / max(1, source.pixels)) for source in sources]
         return [gain * math.sqrt(count) for gain, count in zip(gains, repeats, strict=True)]

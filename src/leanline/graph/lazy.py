@@ -19,19 +19,19 @@ float32 values first, 16 at a time; everything that passes is compared in float6
 lengths round to the same float64 count as equal; which of these is first is then defined but need
 not follow the rule of sources.
 
-All in one file because Numba's cache of a function notices changes of the function's own file only.
+All compiled functions are in one file because Numba's cache of a function notices changes of the
+function's own file only; what they work on is in `chain_state`.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numba
 import numba.extending
 import numpy as np
-from jaxtyping import Float32, Float64, Int
 from llvmlite import ir
 from numba.core import cgutils, types
 
@@ -45,79 +45,13 @@ _jit: Decorator = functools.partial(_njit, cache=True, _nrt=False)
 _inline_jit: Decorator = functools.partial(_njit, cache=True, _nrt=False, forceinline=True)
 
 _LANES = 16
-_BUFFER = 32  # in-edges in a buffer
+BUFFER = 32  # in-edges in a buffer
 _HALF = 16  # of which stay when it is full
 _LAST = np.int32(np.iinfo(np.int32).max)  # behind every node and edge
 _ALWAYS = np.iinfo(np.int64).max  # a round that never comes
 
 # entries of State.counters
 _ROUND, _HEAP, _TAKEN = 0, 1, 2
-
-
-class State(NamedTuple):
-    """What is known about the chains of a graph; rows.weight is -inf for edges that are taken.
-
-    The label tables have 2 * nodes slots, see `rows`: what a prunable edge may continue, then what
-    an unprunable one may.
-    """
-
-    value: Float64[np.ndarray, "slots"]
-    source: Int[np.ndarray, "slots"]
-    coarse: Float32[np.ndarray, "slots"]  # value, rounded up
-    stamp: Int[np.ndarray, "slots"]  # round in which the label was exact
-    edge: Int[np.ndarray, "nodes"]  # last edge of the best chain, -1: to be found
-    slot: Int[np.ndarray, "nodes"]  # what that edge continues
-    weight: Float32[np.ndarray, "nodes"]  # of that edge; rows.weight is too large for a cache
-    floor: Float64[np.ndarray, "nodes"]
-    buffer_size: Int[np.ndarray, "nodes"]
-    buffer_edge: Int[np.ndarray, "nodes _"]
-    buffer_slot: Int[np.ndarray, "nodes _"]
-    buffer_weight: Float32[np.ndarray, "nodes _"]
-    bound_value: Float64[np.ndarray, "nodes"]
-    bound_source: Int[np.ndarray, "nodes"]
-    bound_edge: Int[np.ndarray, "nodes"]
-    step: Float64[np.ndarray, "nodes"]  # how far below the best a buffer reaches
-    heap_value: Float64[np.ndarray, "nodes"]
-    heap_source: Int[np.ndarray, "nodes"]
-    heap_node: Int[np.ndarray, "nodes"]
-    stack: Int[np.ndarray, "nodes"]
-    key: Float64[np.ndarray, "_"]  # of a buffer that is being filled
-    counters: Int[np.ndarray, "_"]
-
-
-def empty_state(nodes: int) -> State:
-    """Memory for `start`."""
-
-    def ints(*shape: int) -> Int[np.ndarray, "..."]:
-        return np.full(shape, -1, dtype=np.int32)
-
-    def floats(*shape: int) -> Float64[np.ndarray, "..."]:
-        return np.full(shape, -np.inf)
-
-    return State(
-        value=floats(2 * nodes),
-        source=np.tile(np.arange(nodes, dtype=np.int32), 2),
-        coarse=floats(2 * nodes).astype(np.float32),
-        stamp=np.zeros(2 * nodes, dtype=np.int64),
-        edge=ints(nodes),
-        slot=ints(nodes),
-        weight=floats(nodes).astype(np.float32),
-        floor=floats(nodes),
-        buffer_size=np.zeros(nodes, dtype=np.int32),
-        buffer_edge=ints(nodes, _BUFFER),
-        buffer_slot=ints(nodes, _BUFFER),
-        buffer_weight=floats(nodes, _BUFFER).astype(np.float32),
-        bound_value=floats(nodes),
-        bound_source=ints(nodes),
-        bound_edge=ints(nodes),
-        step=np.ones(nodes),
-        heap_value=floats(nodes),
-        heap_source=ints(nodes),
-        heap_node=ints(nodes),
-        stack=ints(nodes),
-        key=floats(_BUFFER),
-        counters=np.zeros(8, dtype=np.int64),
-    )
 
 
 @intrinsic
@@ -176,7 +110,7 @@ def _halve(state, node):  # type: ignore[no-untyped-def]
     """Sort a full buffer, keep the better half, and make the first of the others the bound."""
     edges, slots = state.buffer_edge[node], state.buffer_slot[node]
     weights, keys = state.buffer_weight[node], state.key
-    for k in range(1, _BUFFER):
+    for k in range(1, BUFFER):
         key, edge, slot, weight = keys[k], edges[k], slots[k], weights[k]
         at = k
         while at > 0 and _above(
@@ -209,7 +143,7 @@ def _consider(rows, state, node, slot, edge, size):  # type: ignore[no-untyped-d
     state.buffer_edge[node, size] = edge
     state.buffer_slot[node, size] = slot
     state.buffer_weight[node, size] = weight
-    if size + 1 < _BUFFER:
+    if size + 1 < BUFFER:
         return size + 1
     _halve(state, node)
     return _HALF

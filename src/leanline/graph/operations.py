@@ -283,7 +283,5 @@ MOVEMENT = frozenset(
         "native_channel_shuffle",
         "unfold",
         "select_scatter",
-        "permute_copy",
-        "view_copy",
     }
 )

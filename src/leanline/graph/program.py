@@ -134,10 +134,9 @@ class Program:
         tracer: Which tracer made it.
         frozen: What could not be followed: opaque operations and layers with computed weights.
         unreached: Weights of convolutions and linear layers that no output depends on.
-        computed: Those of the tensors that the network computes from its parameters, as weight
-            standardisation does.
-        fixed: Names of tensors that must stay as they are: computed ones, buffers in the place of
-            parameters, and what is read by more than the operations that have it as a parameter.
+        fixed: Names of tensors that must stay as they are: weights that the network computes from
+            its parameters, as weight standardisation does, buffers in the place of parameters, and
+            what is read by more than the operations that have it as a parameter.
         names: Placeholder nodes, by name, to the tensors that they stand for.
         places: For each traced node, the operation that computes it (several: a tuple of them).
             Nodes that only move channels, and constants, may have none.
@@ -151,7 +150,6 @@ class Program:
     tracer: str
     frozen: tuple[Frozen, ...]
     unreached: tuple[str, ...]
-    computed: frozenset[str]
     fixed: frozenset[str]
     names: Mapping[str, str]
     places: Mapping[torch.fx.Node, int | tuple[int | None, ...]]

@@ -222,7 +222,6 @@ def _program(model: nn.Module, traced: Traced, kept: dict[str, Tensor], tracer: 
             *frozen_weights(operations, fixed, computed, modules),
         ),
         unreached=_unreached(model, names, traced.outputs),
-        computed=frozenset(computed),
         fixed=fixed,
         names=names,
         places=lowering.places(),

@@ -93,6 +93,8 @@ def multiply(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
     name = base_name(node)
     first, second = given["self"], given["other"]
     if given.get("rounding_mode") is not None:
+        if to.holds(second):
+            raise OpaqueError("a quotient of pictures that is rounded")
         join(to, node, given)
         return
     if to.holds(first) and to.holds(second):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -222,18 +222,14 @@ def write(to: Lowering, node: Node, given: Mapping[str, Any]) -> None:
         to.emit(node, "concat", tuple(parts), axis=1)
 
 
-def _named(rule: Rule, names: Sequence[str] | frozenset[str]) -> dict[str, Rule]:
-    return dict.fromkeys(names, rule)
-
-
 RULES: Mapping[str, Rule] = (
-    _named(move, tables.MOVEMENT)
-    | _named(view, tables.RESHAPES)
-    | _named(identity, tables.IDENTITY)
-    | _named(zeros, tables.ZEROS | {"zero"})
-    | _named(split, tables.SPLIT)
-    | _named(full, ("full", "new_full", "full_like", "new_ones", "ones_like", "fill"))
-    | _named(empty, ("new_empty", "empty_like", "rand_like", "randn_like"))
+    dict.fromkeys(tables.MOVEMENT, move)
+    | dict.fromkeys(tables.RESHAPES, view)
+    | dict.fromkeys(tables.IDENTITY, identity)
+    | dict.fromkeys(tables.ZEROS | {"zero"}, zeros)
+    | dict.fromkeys(tables.SPLIT, split)
+    | dict.fromkeys(("full", "new_full", "full_like", "new_ones", "ones_like", "fill"), full)
+    | dict.fromkeys(("new_empty", "empty_like", "rand_like", "randn_like"), empty)
     | {
         "cat": concat,
         "slice": take,
