@@ -16,10 +16,10 @@ from leanline.compaction.recipe import Recipe
 from leanline.compaction.rewrite import Rewriter
 from leanline.errors import ModelError
 from leanline.graph import trace_program
+from leanline.graph.agreement import deviation, draw_like
 from leanline.graph.program import Program
 from leanline.masks import baked_copy
 from leanline.masks.slots import find_slots
-from leanline.runtime.agreement import deviation, draw_like
 from leanline.types import ExampleInputs
 
 log = logging.getLogger(__name__)

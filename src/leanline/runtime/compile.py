@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from leanline.errors import ConfigError, ModelError
 from leanline.graph import trace_program
+from leanline.graph.agreement import deviation, draw_like
 from leanline.masks import baked_copy
-from leanline.runtime.agreement import deviation, draw_like
 from leanline.runtime.benchmark import benchmark
 from leanline.runtime.network import PlaneNetwork, SharedPlaneNetwork, check_threads, gather
 from leanline.runtime.plan import plan_planes

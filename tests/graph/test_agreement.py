@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from leanline.runtime.agreement import deviation, draw_like
+from leanline.graph.agreement import deviation, draw_like
 
 NAN, INF = float("nan"), float("inf")
 
