@@ -7,39 +7,59 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from torch import Tensor
+from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from leanline.kernels.ops import planes_forward, planes_infer
 from leanline.kernels.program import PlaneProgram
 from leanline.kernels.reference import run_reference
-from plane_programs import Case, assert_close, cases
+from leanline.kernels.registry import register
+from plane_programs import Draft, assert_close, drafts
 
-Backend = Callable[..., Tensor]
-NAMES = ("images", "taps", "bias", "head", "head bias")
+Backend = Callable[..., list[Tensor]]
+NAMES = ("taps", "bias", "head", "head bias")
 
 
-class ReluInputs(TorchFunctionMode):
-    """Notes how near to 0, relative to the largest, the inputs of ReLUs come."""
+class Decisions(TorchFunctionMode):
+    """Notes how near to each other, relative to the largest, values come that are compared."""
 
     nearest = 1.0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.nn.functional.relu:
-            sizes = args[0].detach().abs()
-            self.nearest = min(self.nearest, float(sizes.min() / max(sizes.max(), 1e-30)))
+        if func is functional.relu:
+            self.note(args[0].detach().abs(), args[0])
+        if func is functional.max_pool2d and kwargs:
+            (source, size), stride, dilation = args, kwargs["stride"], kwargs["dilation"]
+            finite = source.detach().nan_to_num(neginf=-1e6)
+            windows = functional.unfold(finite, size, dilation, 0, stride)
+            if windows.shape[1] > 1:
+                best = windows.topk(2, 1).values
+                gaps = best[:, 0] - best[:, 1]
+                self.note(gaps[gaps > 0], source[source.isfinite()])
         return func(*args, **(kwargs or {}))
 
-
-def reference(program: PlaneProgram, *numbers: Tensor, threads: int) -> Tensor:
-    return run_reference(program, *numbers)
-
-
-def cpu(program: PlaneProgram, *numbers: Tensor, threads: int) -> Tensor:
-    return planes_forward(*numbers, program.encode(), threads)[0]
+    def note(self, gaps: Tensor, values: Tensor) -> None:
+        if gaps.numel():
+            scale = max(float(values.detach().abs().max()), 1e-30)
+            self.nearest = min(self.nearest, float(gaps.min()) / scale)
 
 
-def cpu_inference(program: PlaneProgram, *numbers: Tensor, threads: int) -> Tensor:
-    return planes_infer(*numbers, program.encode(), threads)
+def reference(
+    program: PlaneProgram, images: list[Tensor], *numbers: Tensor, threads: int
+) -> list[Tensor]:
+    return run_reference(program, images, *numbers)
+
+
+def cpu(
+    program: PlaneProgram, images: list[Tensor], *numbers: Tensor, threads: int
+) -> list[Tensor]:
+    return planes_forward(images, *numbers, register(program), threads)[:-1]
+
+
+def cpu_inference(
+    program: PlaneProgram, images: list[Tensor], *numbers: Tensor, threads: int
+) -> list[Tensor]:
+    return planes_infer(images, *numbers, register(program), threads)
 
 
 DIFFERENTIABLE = [reference, cpu]
@@ -47,32 +67,40 @@ BACKENDS = [*DIFFERENTIABLE, cpu_inference]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@settings(max_examples=150)
-@given(case=cases())
-def test_output_equals_dense_pytorch_in_float64(backend: Backend, case: Case) -> None:
+@settings(max_examples=100)
+@given(draft=drafts())
+def test_output_equals_dense_pytorch_in_float64(backend: Backend, draft: Draft) -> None:
+    case = draft.make()
+    images, numbers = case.cast(torch.float64)
     with torch.no_grad():
-        want = run_reference(case.program, *case.cast(torch.float64))
-        have = backend(case.program, *case.numbers, threads=case.threads)
-    assert have.dtype == torch.float32
-    assert_close(have, want, "output")
+        wanted = run_reference(case.program, images, *numbers)
+        found = backend(case.program, list(case.images), *case.numbers, threads=case.threads)
+    for index, (have, want) in enumerate(zip(found, wanted, strict=True)):
+        assert have.dtype == torch.float32
+        assert_close(have, want, f"output {index}")
 
 
 @pytest.mark.parametrize("backend", DIFFERENTIABLE)
-@settings(max_examples=150)
-@given(case=cases())
+@settings(max_examples=100)
+@given(draft=drafts())
 def test_all_gradients_equal_those_of_dense_pytorch_in_float64(
-    backend: Backend, case: Case
+    backend: Backend, draft: Draft
 ) -> None:
-    exact, given_numbers = case.cast(torch.float64), case.cast(torch.float32)
-    with ReluInputs() as gates:
-        want = run_reference(case.program, *exact)
-    assume(gates.nearest > 3e-6)  # else rounding decides whether a gradient passes
+    case = draft.make()
+    exact_images, exact_numbers = case.cast(torch.float64)
+    images, numbers = case.cast(torch.float32)
+    with Decisions() as decisions:
+        wants = run_reference(case.program, exact_images, *exact_numbers)
+    assume(decisions.nearest > 3e-6)  # else rounding decides whether a gradient passes
     generator = torch.Generator().manual_seed(1)
-    upstream = torch.randn(want.shape, generator=generator)
-    wanted = torch.autograd.grad(want, exact, upstream.double(), allow_unused=True)
-    output = backend(case.program, *given_numbers, threads=case.threads)
-    found = torch.autograd.grad(output, given_numbers, upstream, allow_unused=True)
-    for name, have, expected in zip(NAMES, found, wanted, strict=True):
+    upstream = [torch.randn(want.shape, generator=generator) for want in wants]
+    wanted = torch.autograd.grad(
+        wants, [*exact_images, *exact_numbers], [u.double() for u in upstream], allow_unused=True
+    )
+    outputs = backend(case.program, images, *numbers, threads=case.threads)
+    found = torch.autograd.grad(outputs, [*images, *numbers], upstream, allow_unused=True)
+    names = (*(f"image {i}" for i in range(len(images))), *NAMES)
+    for name, have, expected in zip(names, found, wanted, strict=True):
         if expected is None:  # nothing depends on it
             assert have is None or not have.any(), name
         elif have is None:

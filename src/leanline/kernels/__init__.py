@@ -7,6 +7,7 @@ Importing the package decorates all compiled functions, so that their cache is i
 from leanline.kernels.cache import kernel_cache
 
 with kernel_cache():
-    from leanline.kernels.image import backward_image, forward_image
+    from leanline.kernels.backward import backward_image
+    from leanline.kernels.image import forward_image
 
 __all__ = ["backward_image", "forward_image"]

@@ -22,38 +22,36 @@ def _mirror(index, size, mode):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(nogil=True, cache=True)
-def fill_border(planes, plane, origin, stride, height, width, border, mode):  # type: ignore[no-untyped-def]
+def fill_border(planes, plane, stride, height, width, border, mode):  # type: ignore[no-untyped-def]
     """Write ``border`` pixels around the picture by ``mode``."""
-    base = plane + origin
     for y in range(height):
-        row = base + y * stride
+        row = plane + y * stride
         for x in range(1, border + 1):
             planes[row - x] = planes[row + _mirror(-x, width, mode)]
             planes[row + width - 1 + x] = planes[row + _mirror(width - 1 + x, width, mode)]
     for step in range(1, border + 1):
-        above, below = base - step * stride, base + (height - 1 + step) * stride
-        from_above = base + _mirror(-step, height, mode) * stride
-        from_below = base + _mirror(height - 1 + step, height, mode) * stride
+        above, below = plane - step * stride, plane + (height - 1 + step) * stride
+        from_above = plane + _mirror(-step, height, mode) * stride
+        from_below = plane + _mirror(height - 1 + step, height, mode) * stride
         for x in range(-border, width + border):
             planes[above + x] = planes[from_above + x]
             planes[below + x] = planes[from_below + x]
 
 
 @nb.njit(nogil=True, cache=True)
-def fold_border(planes, plane, origin, stride, height, width, border, mode):  # type: ignore[no-untyped-def]
+def fold_border(planes, plane, stride, height, width, border, mode):  # type: ignore[no-untyped-def]
     """Add the border's gradient to the pixels it was filled from, and zero it."""
-    base = plane + origin
     for step in range(border, 0, -1):
-        above, below = base - step * stride, base + (height - 1 + step) * stride
-        to_above = base + _mirror(-step, height, mode) * stride
-        to_below = base + _mirror(height - 1 + step, height, mode) * stride
+        above, below = plane - step * stride, plane + (height - 1 + step) * stride
+        to_above = plane + _mirror(-step, height, mode) * stride
+        to_below = plane + _mirror(height - 1 + step, height, mode) * stride
         for x in range(-border, width + border):
             planes[to_above + x] += planes[above + x]
             planes[above + x] = 0.0
             planes[to_below + x] += planes[below + x]
             planes[below + x] = 0.0
     for y in range(height):
-        row = base + y * stride
+        row = plane + y * stride
         for x in range(1, border + 1):
             planes[row + _mirror(-x, width, mode)] += planes[row - x]
             planes[row - x] = 0.0

@@ -77,15 +77,14 @@ _products_full = _make_products(BLOCK)
 
 
 @nb.njit(nogil=True, cache=True, boundscheck=False)
-def matrix_gradients(planes, source, grads, targets, origin, stride, height, width, out):  # type: ignore[no-untyped-def]
+def matrix_gradients(planes, source, grads, targets, stride, height, width, out):  # type: ignore[no-untyped-def]
     """``out[k, c] += <gradient plane k, source plane c>``.
 
     Args:
         planes: float32 buffer of activations of one image.
-        source: int64 offset of each source plane.
+        source: int64 offset of each source plane, its pixel (0, 0).
         grads: float32 buffer of gradients laid out alike, with zeros right of the pictures.
-        targets: int64 offset of each gradient plane in ``grads``.
-        origin: offset of pixel (0, 0) inside a plane.
+        targets: int64 offset of each gradient plane in ``grads``, its pixel (0, 0).
         stride: floats from one row to the next.
         height: rows of the picture.
         width: columns of the picture.
@@ -95,7 +94,7 @@ def matrix_gradients(planes, source, grads, targets, origin, stride, height, wid
     sums = np.zeros((count, outputs, LANES), np.float32)
     flat = sums.reshape(-1)
     for y in range(height):
-        pixel = origin + y * stride
+        pixel = y * stride
         for c in range(count):
             k = 0
             while k < outputs:
@@ -149,12 +148,12 @@ def _add_rows(typing_context, planes, pixel, stride, rows, columns, sums):  # ty
 
 
 @nb.njit(nogil=True, cache=True, boundscheck=False)
-def plane_sum(planes, plane, origin, stride, height, width):  # type: ignore[no-untyped-def]
+def plane_sum(planes, plane, stride, height, width):  # type: ignore[no-untyped-def]
     """Sum of one plane's pixels; there must be zeros right of the picture."""
     total = 0.0
     sums = np.zeros(LANES, np.float32)
     for y in range(0, height, ROWS):
-        _add_rows(planes, plane + origin + y * stride, stride, height - y, width, sums)
+        _add_rows(planes, plane + y * stride, stride, height - y, width, sums)
         if y % 16 == 16 - ROWS or y + ROWS >= height:
             for lane in range(LANES):
                 total += sums[lane]

@@ -23,20 +23,20 @@ FLUSH = 8
 
 @intrinsic  # type: ignore[untyped-decorator]
 def _strip(
-    typing_context, planes, grads, sums, slot, source, target, stride, dilation, rows, columns
+    typing_context, planes, grads, sums, slot, source, target, row_step, down, gap, rows, columns
 ):  # type: ignore[no-untyped-def]
     """Add one strip's products to the nine vectors ``sums[slot:]`` of one edge."""
-    signature = types.void(planes, grads, sums, *[types.int64] * 7)
+    signature = types.void(planes, grads, sums, *[types.int64] * 8)
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        slot, source, target, stride, dilation, rows, columns = args[3:]
+        slot, source, target, row_step, down, gap, rows, columns = args[3:]
         data, gradient, total = (
             context.make_array(kind)(context, builder, value).data
             for kind, value in zip(sig.args[:3], args[:3], strict=True)
         )
-        row_step = builder.mul(stride, dilation)
         offsets = [builder.mul(row_step, v.int_constant(row)) for row in range(-1, ROWS + 1)]
-        shifts = [builder.mul(dilation, v.int_constant(column)) for column in (-1, 0, 1)]
+        below = [builder.mul(down, v.int_constant(row)) for row in range(ROWS)]
+        shifts = [builder.mul(gap, v.int_constant(column)) for column in (-1, 0, 1)]
         places = [builder.add(slot, v.int_constant(i * LANES)) for i in range(9)]
         held = v.Registers(builder, 9)
         for i in range(9):
@@ -54,9 +54,7 @@ def _strip(
             gate = [
                 builder.select(
                     valid[row],
-                    v.load(
-                        builder, gradient, builder.add(builder.add(target, offsets[row + 1]), x)
-                    ),
+                    v.load(builder, gradient, builder.add(builder.add(target, below[row]), x)),
                     v.zero(),
                 )
                 for row in range(ROWS)
@@ -77,56 +75,55 @@ def _strip(
 
 
 @nb.njit(nogil=True, cache=True)
-def _flush(sums, first, last, out):  # type: ignore[no-untyped-def]
-    for edge in range(last - first):
+def _flush(sums, edges, at, out):  # type: ignore[no-untyped-def]
+    for edge in range(edges):
         for tap in range(9):
             begin = (edge * 9 + tap) * LANES
             for lane in range(LANES):
-                out[(first + edge) * 9 + tap] += sums[begin + lane]
+                out[at + edge * 9 + tap] += sums[begin + lane]
                 sums[begin + lane] = 0.0
 
 
 @nb.njit(nogil=True, cache=True, boundscheck=False)
-def tap_gradients(
-    planes, grads, source, first, last, dilation, target, origin, stride, height, width, out
-):  # type: ignore[no-untyped-def]
-    """Add the tap gradients of edges ``first..last`` of one segment to ``out``.
+def tap_gradients(planes, grads, source, edges, dilation, layout, area, out):  # type: ignore[no-untyped-def]
+    """Add the tap gradients of a step's edges to ``out``.
 
     Args:
         planes: float32 buffer of activations of one image.
-        grads: float32 buffer of gradients, laid out alike, with zeros outside the pictures.
-        source: int64 offset of each edge's source plane.
-        first: first edge of the segment.
-        last: one past the last edge.
+        grads: float32 buffer of gradients, with zeros outside the pictures.
+        source: int64 offset of each edge's source plane, its pixel (0, 0).
+        edges: first edge, one past the last, where the first edge's taps begin in ``out``.
         dilation: step between taps in pixels.
-        target: offset of the plane that the segment wrote.
-        origin: offset of pixel (0, 0) inside a plane.
-        stride: floats from one row to the next.
-        height: rows of the picture.
-        width: columns of the picture.
+        layout: offset of the centre tap for output pixel (0, 0) from a source's pixel (0, 0);
+            floats from one source row to the next; offset of the gradient's pixel (0, 0); floats
+            from one of its rows to the next.
+        area: height and width of the gradient.
         out: float64, 9 an edge, added to in place.
     """
+    first, last, tap = edges
+    centre, stride, target, target_stride = layout
+    height, width = area
     sums = np.zeros((last - first) * 9 * LANES, np.float32)
     held = 0
     for strip in range(0, height, ROWS * dilation):
         for y in range(strip, min(strip + dilation, height)):
             rows = min(ROWS, (height - 1 - y) // dilation + 1)
-            pixel = origin + y * stride
             for edge in range(first, last):
                 _strip(
                     planes,
                     grads,
                     sums,
                     (edge - first) * 9 * LANES,
-                    source[edge] + pixel,
-                    target + pixel,
-                    stride,
+                    source[edge] + centre + y * stride,
+                    target + y * target_stride,
+                    stride * dilation,
+                    target_stride * dilation,
                     dilation,
                     rows,
                     width,
                 )
             held += 1
             if held == FLUSH:
-                _flush(sums, first, last, out)
+                _flush(sums, last - first, tap, out)
                 held = 0
-    _flush(sums, first, last, out)
+    _flush(sums, last - first, tap, out)

@@ -29,6 +29,7 @@ FLOAT = ir.FloatType()
 INT = ir.IntType(64)
 VECTOR = ir.VectorType(FLOAT, LANES)
 MASK = ir.VectorType(ir.IntType(1), LANES)
+_INDEX = ir.VectorType(ir.IntType(32), LANES)
 
 
 def int_constant(value: int) -> IR:
@@ -39,6 +40,11 @@ def int_constant(value: int) -> IR:
 def zero() -> IR:
     """A vector of zeros."""
     return ir.Constant(VECTOR, [0.0] * LANES)
+
+
+def lowest() -> IR:
+    """A vector of minus infinity."""
+    return ir.Constant(VECTOR, [float("-inf")] * LANES)
 
 
 def splat(builder: IR, scalar: IR) -> IR:
@@ -52,6 +58,44 @@ def load(builder: IR, pointer: IR, index: IR) -> IR:
     """Load one vector at ``pointer[index]``, aligned to a float only."""
     address = builder.bitcast(builder.gep(pointer, [index]), VECTOR.as_pointer())
     return builder.load(address, align=4)
+
+
+def load_every(builder: IR, pointer: IR, index: IR, step: int, stride: IR) -> IR:
+    """Load ``pointer[index + lane * stride]`` in each lane.
+
+    Args:
+        builder: where to.
+        pointer: array that is read.
+        index: of the first lane.
+        step: 1 or 2 where the stride is known to be that, else 0.
+        stride: int64; not read where `step` says it.
+    """
+    if step == 1:
+        return load(builder, pointer, index)
+    if step == 2:
+        parts = (load(builder, pointer, builder.add(index, int_constant(i))) for i in (0, LANES))
+        return every_other(builder, *parts, 0)
+    value = ir.Constant(VECTOR, ir.Undefined)
+    for lane in range(LANES):
+        at = builder.add(index, builder.mul(stride, int_constant(lane)))
+        value = builder.insert_element(
+            value, load_scalar(builder, pointer, at), ir.IntType(32)(lane)
+        )
+    return value
+
+
+def every_other(builder: IR, low: IR, high: IR, first: int) -> IR:
+    """Lanes first, first + 2, ... of two vectors side by side."""
+    index = ir.Constant(_INDEX, [2 * lane + first for lane in range(LANES)])
+    return builder.shuffle_vector(low, high, index)
+
+
+def interleave(builder: IR, even: IR, odd: IR) -> tuple[IR, IR]:
+    """Two vectors side by side whose lanes come from ``even`` and ``odd`` in turn."""
+    lanes = [lane // 2 + (lane % 2) * LANES for lane in range(2 * LANES)]
+    parts = (ir.Constant(_INDEX, half) for half in (lanes[:LANES], lanes[LANES:]))
+    low, high = (builder.shuffle_vector(even, odd, part) for part in parts)
+    return low, high
 
 
 def load_scalar(builder: IR, pointer: IR, index: IR) -> IR:
@@ -77,6 +121,14 @@ def store_masked(builder: IR, value: IR, pointer: IR, index: IR, mask: IR) -> No
     kind = ir.FunctionType(ir.VoidType(), [VECTOR, VECTOR.as_pointer(), ir.IntType(32), MASK])
     function = _declare(builder, f"llvm.masked.store.v{LANES}f32.p0", kind)
     builder.call(function, [value, address, ir.IntType(32)(4), mask])
+
+
+def load_masked(builder: IR, pointer: IR, index: IR, mask: IR) -> IR:
+    """Load the lanes that ``mask`` selects; the others are 0 and their memory is not touched."""
+    address = builder.bitcast(builder.gep(pointer, [index]), VECTOR.as_pointer())
+    kind = ir.FunctionType(VECTOR, [VECTOR.as_pointer(), ir.IntType(32), MASK, VECTOR])
+    function = _declare(builder, f"llvm.masked.load.v{LANES}f32.p0", kind)
+    return builder.call(function, [address, ir.IntType(32)(4), mask, zero()])
 
 
 def store(builder: IR, value: IR, pointer: IR, index: IR) -> None:
@@ -123,21 +175,11 @@ def keep_positive(builder: IR, value: IR, gate: IR) -> IR:
     return builder.select(builder.fcmp_unordered(">", gate, zero()), value, zero())
 
 
-def horizontal_sum(builder: IR, value: IR) -> IR:
-    """Sum of the lanes, by halving."""
-    width = LANES
-    while width > 1:
-        half = width // 2
-        index = ir.VectorType(ir.IntType(32), half)
-        low = ir.Constant(index, list(range(half)))
-        high = ir.Constant(index, list(range(half, width)))
-        undefined = ir.Constant(ir.VectorType(FLOAT, width), ir.Undefined)
-        value = builder.fadd(
-            builder.shuffle_vector(value, undefined, low),
-            builder.shuffle_vector(value, undefined, high),
-        )
-        width = half
-    return builder.extract_element(value, ir.IntType(32)(0))
+def larger(builder: IR, value: IR, other: IR) -> IR:
+    """The larger of two; NaN where one of them is NaN, as in PyTorch."""
+    above = builder.fcmp_ordered(">", value, other)
+    unknown = builder.fcmp_unordered("uno", value, value)
+    return builder.select(builder.or_(above, unknown), value, other)
 
 
 class Registers:

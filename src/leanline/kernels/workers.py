@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -21,6 +22,16 @@ def at_fork(renew: Callable[[], object]) -> None:
 
 at_fork(_pool.cache_clear)
 
+_team = threading.Lock()
+
+
+def _renew_team() -> None:
+    global _team
+    _team = threading.Lock()
+
+
+at_fork(_renew_team)
+
 
 def each(count: int, threads: int, work: Callable[[int], None]) -> None:
     """Call ``work(i)`` for every i below ``count``, on up to ``threads`` threads.
@@ -35,3 +46,19 @@ def each(count: int, threads: int, work: Callable[[int], None]) -> None:
     problems = [problem for future in waiting if (problem := future.exception())]
     if problems:
         raise problems[0]
+
+
+def together(threads: int, work: Callable[[int], None]) -> None:
+    """Call ``work(i)`` for every i below ``threads`` at the same time, each on its own thread.
+
+    One team at a time: members wait for each other, and two teams that had half of the threads
+    each would wait for ever. An exception of one call is raised after all calls have ended.
+    """
+    with _team:
+        waiting = [_pool(threads).submit(work, index) for index in range(1, threads)]
+        try:
+            work(0)
+        finally:
+            problems = [problem for future in waiting if (problem := future.exception())]
+        if problems:
+            raise problems[0]

@@ -1,0 +1,335 @@
+"""One call of a plane program: its arrays, as the compiled functions take them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from leanline.errors import ModelError
+from leanline.kernels.backward import add_output, backward_image
+from leanline.kernels.buffers import Pool
+from leanline.kernels.gradients import Gradients, data_gradients
+from leanline.kernels.halo import MODES
+from leanline.kernels.image import forward_image, load_planes, unload_planes
+from leanline.kernels.layout import Places
+from leanline.kernels.pointwise import TILE
+from leanline.kernels.program import FIRST, LAST, PLANE, PlaneProgram, Sizes
+from leanline.kernels.schedule import Schedule, schedule
+from leanline.kernels.workers import at_fork, each, together
+
+_buffers = Pool()
+at_fork(_buffers.after_fork)
+
+
+class _Plan:
+    """What depends on the program and the picture sizes only, made once.
+
+    Args:
+        program: the program.
+        sizes: height and width of each input.
+        order: when planes are needed; None keeps every plane.
+    """
+
+    def __init__(self, program: PlaneProgram, sizes: Sizes, order: Schedule | None) -> None:
+        count = program.head.size
+        everything = np.asarray([(len(program.steps), 0, count)] * bool(count), np.int64)
+        slots = _all_apart(program) if order is None else order.slots
+        self.program = program
+        self.places = places = Places(program, sizes, slots)
+        self.columns = np.arange(count) if order is None else order.order
+        chunks = everything.reshape(-1, 3) if order is None else order.chunks
+        self.mode = MODES[program.padding]
+        head_grid = int(program.grid[program.head[0]]) if count else 0
+        self.head_size = places.sizes[head_grid] if count else (0, 0)
+        area = self.head_size[0] * self.head_size[1]
+        self.steps = (
+            program.steps,
+            program.windows,
+            program.sources,
+            program.grid[program.steps[:, PLANE]],
+            program.taps_at,
+            _meetings(program, places.at),
+            chunks,
+        )
+        self.offsets = (
+            places.at,
+            places.at[program.source],
+            places.at[program.head[self.columns]],
+            np.arange(program.head_outputs, dtype=np.int64) * area,
+            places.grids,
+            head_grid,
+            self.mode,
+        )
+        ends = np.cumsum(program.inputs[:, 1])
+        self.input_at = [
+            places.at[end - n : end] for end, n in zip(ends, program.inputs[:, 1], strict=True)
+        ]
+        self.input_grids = [places.grids[grid] for grid in program.inputs[:, 0]]
+        self.output_at = [places.at[planes] for planes in program.outputs]
+        self.output_grids = [places.grids[program.grid[planes[0]]] for planes in program.outputs]
+        self.output_shapes = [
+            (len(planes), *places.sizes[program.grid[planes[0]]]) for planes in program.outputs
+        ]
+        if count:
+            self.output_shapes.append((program.head_outputs, *self.head_size))
+
+
+class _BackwardPlan:
+    """The same for the backward pass, whose activations are laid out by ``forward``."""
+
+    def __init__(self, forward: _Plan, sizes: Sizes) -> None:
+        program = forward.program
+        self.mirror: Gradients = data_gradients(program)
+        self.places = Places(program, sizes, self.mirror.slots)
+        at = forward.places.at
+        self.head_planes, self.rows = np.unique(program.head, return_inverse=True)
+        given = [plane for planes in program.outputs for plane in planes.tolist()]
+        head_grid = forward.offsets[5]
+        self.seed_layout = layout = self.places.layouts[head_grid]
+        self.seed_size = program.head_outputs * layout.pitch + TILE
+        self.offsets = (
+            at,
+            self.places.at,
+            at[program.source],
+            self.places.at[self.mirror.source],
+            at[program.head],
+            self.head_planes,
+            np.isin(self.head_planes, given).astype(np.int64),
+            np.arange(program.head_outputs, dtype=np.int64) * layout.pitch + layout.origin,
+            forward.places.grids,
+            head_grid,
+            forward.mode,
+        )
+        computed = self.mirror.steps[:, PLANE] >= program.channels
+        self.steps_to_parameters = int(computed.sum())
+        self.output_at, self.again = [], []
+        seen: set[int] = set()
+        for planes in program.outputs:
+            self.output_at.append(self.places.at[planes])
+            again = []
+            for plane in planes.tolist():
+                again.append(int(plane in seen))
+                seen.add(plane)
+            self.again.append(np.asarray(again, np.int64))
+
+
+@functools.lru_cache(maxsize=64)
+def _schedule(program: PlaneProgram) -> Schedule:
+    return schedule(program)
+
+
+@functools.lru_cache(maxsize=128)
+def _plan(program: PlaneProgram, sizes: Sizes, keeps_planes: str) -> _Plan:
+    return _Plan(program, sizes, _schedule(program) if keeps_planes == "none" else None)
+
+
+@functools.lru_cache(maxsize=32)
+def _backward_plan(program: PlaneProgram, sizes: Sizes) -> _BackwardPlan:
+    return _BackwardPlan(_plan(program, sizes, "all"), sizes)
+
+
+def _all_apart(program: PlaneProgram) -> np.ndarray:
+    """A place of its own for every plane, among those of its grid."""
+    slots = np.zeros(len(program.grid), np.int64)
+    for grid in np.unique(program.grid):
+        slots[program.grid == grid] = np.arange((program.grid == grid).sum())
+    return slots
+
+
+def _meetings(program: PlaneProgram, at: np.ndarray) -> np.ndarray:
+    """Before which steps threads that share rows must meet.
+
+    A step needs others' rows of what it reads, and may overwrite a place that others still read.
+    """
+    waits = np.zeros(len(program.steps), np.int64)
+    written: set[int] = set()
+    read: set[int] = set()
+    for index, row in enumerate(program.steps.tolist()):
+        target = int(at[row[PLANE]])
+        sources = set(at[program.source[row[FIRST] : row[LAST]]].tolist())
+        if sources & written or target in read or target in written:
+            waits[index] = 1
+            written, read = set(), set()
+        written.add(target)
+        read |= sources
+    return waits
+
+
+def _flat(name: str, tensor: Tensor, size: int) -> np.ndarray:
+    """The numbers of a parameter, flat; what the kernels would read past is refused."""
+    if tensor.dtype != torch.float32 or tensor.numel() != size:
+        raise ModelError(
+            f"{name} is {tensor.dtype} of shape {tuple(tensor.shape)}: "
+            f"the program needs {size} values of torch.float32"
+        )
+    return tensor.detach().contiguous().numpy().reshape(-1)
+
+
+class Call:
+    """A program, pictures and numbers.
+
+    Args:
+        program: the program.
+        images: float32 on the CPU, batch x channels x height x width, one an input.
+        keeps_planes: "all" activations, for the backward pass, or "none".
+
+    Raises:
+        ModelError: the pictures are not what the program takes.
+    """
+
+    def __init__(self, program: PlaneProgram, images: Sequence[Tensor], keeps_planes: str) -> None:
+        channels = program.inputs[:, 1].tolist()
+        if len(images) != len(channels):
+            raise ModelError(f"got {len(images)} tensors, the program takes {len(channels)}")
+        for tensor, count in zip(images, channels, strict=True):
+            good = tensor.ndim == 4 and tensor.shape[1] == count and tensor.dtype == torch.float32
+            if not good or len(tensor) != len(images[0]):
+                raise ModelError(
+                    f"got images of {tensor.dtype} and shape {tuple(tensor.shape)}: the program "
+                    f"takes torch.float32 of shape ({len(images[0])}, {count}, height, width)"
+                )
+        self.program = program
+        self.sizes: Sizes = tuple((int(t.shape[2]), int(t.shape[3])) for t in images)
+        self.plan = _plan(program, self.sizes, keeps_planes)
+        self.batch = len(images[0])
+        self.pictures = [tensor.detach().contiguous().numpy() for tensor in images]
+
+    def give(self, taps: Tensor, bias: Tensor, head: Tensor, head_bias: Tensor) -> None:
+        """Take the numbers of the program."""
+        program, columns = self.program, self.plan.columns
+        matrix = _flat("head", head, program.head_outputs * program.head.size)
+        if program.head.size:
+            matrix = matrix.reshape(-1, program.head.size)[:, columns].reshape(-1)
+        self.numbers = (
+            _flat("taps", taps, int(program.taps_at[-1])),
+            _flat("bias", bias, len(program.steps)),
+            matrix,
+            _flat("head_bias", head_bias, program.head_outputs),
+        )
+
+    def results(self, like: Tensor) -> list[Tensor]:
+        """Tensors for the outputs."""
+        return [like.new_empty(self.batch, *shape) for shape in self.plan.output_shapes]
+
+    def activations(self) -> np.ndarray:
+        """Room for the planes of all images."""
+        size = self.plan.places.size
+        held = _buffers.borrow(("all", self.batch, self.plan.places.key), self.batch * size)
+        return held
+
+    def forward(self, results: Sequence[Tensor], threads: int, held: np.ndarray | None) -> None:
+        """Compute all images into ``results``: images on threads, or the rows of a few images."""
+        outputs = [tensor.numpy() for tensor in results]
+        size = self.plan.places.size
+
+        def planes_of(image: int) -> np.ndarray:
+            if held is not None:
+                return held[image * size : (image + 1) * size]
+            return _buffers.borrow(("one", self.plan.places.key), size)
+
+        if self.batch >= threads or self.plan.mode != MODES["zeros"]:
+            each(self.batch, threads, lambda i: self._image(i, planes_of(i), outputs, (0, 1)))
+            return
+        for image in range(self.batch):
+            planes = planes_of(image)
+            self._load(image, planes)
+            counter = np.zeros(8, np.int64)
+            together(
+                threads,
+                lambda member, i=image, p=planes, c=counter: self._steps(  # type: ignore[misc]
+                    i, p, outputs, (c, member, threads)
+                ),
+            )
+            self._unload(image, planes, outputs)
+
+    def _image(
+        self, image: int, planes: np.ndarray, outputs: list[np.ndarray], team: tuple[int, int]
+    ) -> None:
+        self._load(image, planes)
+        self._steps(image, planes, outputs, (_ALONE, *team))
+        self._unload(image, planes, outputs)
+
+    def _load(self, image: int, planes: np.ndarray) -> None:
+        for picture, at, grid in zip(
+            self.pictures, self.plan.input_at, self.plan.input_grids, strict=True
+        ):
+            load_planes(picture[image], planes, at, grid, self.plan.mode)
+
+    def _steps(
+        self,
+        image: int,
+        planes: np.ndarray,
+        outputs: list[np.ndarray],
+        team: tuple[np.ndarray, int, int],
+    ) -> None:
+        out = outputs[-1][image].reshape(-1) if self.program.head.size else _NOTHING
+        forward_image(self.plan.steps, self.plan.offsets, self.numbers, planes, out, team)
+
+    def _unload(self, image: int, planes: np.ndarray, outputs: list[np.ndarray]) -> None:
+        named = outputs[: len(self.plan.output_at)]
+        for at, grid, out in zip(self.plan.output_at, self.plan.output_grids, named, strict=True):
+            unload_planes(planes, at, grid, out[image])
+
+    def backward(
+        self, grads: Sequence[Tensor], held: np.ndarray, threads: int, to_images: bool
+    ) -> tuple[list[Tensor], Tensor, Tensor, Tensor, Tensor]:
+        """Gradients of images (none unless ``to_images``), taps, biases, head and head biases."""
+        program, plan = self.program, _backward_plan(self.program, self.sizes)
+        mirror, size = plan.mirror, self.plan.places.size
+        given = [tensor.detach().contiguous().numpy() for tensor in grads]
+        taps, _, head, _ = self.numbers
+        matrix = np.zeros((plan.head_planes.size, program.head_outputs), np.float32)
+        np.add.at(matrix, plan.rows, head.reshape(program.head_outputs, program.head.size).T)
+        steps = len(mirror.steps) if to_images else plan.steps_to_parameters
+        sums = (
+            np.zeros((self.batch, taps.size)),
+            np.zeros((self.batch, len(program.steps))),
+            np.zeros((self.batch, program.head_outputs, program.head.size)),
+            np.zeros((self.batch, program.head_outputs)),
+        )
+        inputs = [torch.empty(p.shape) for p in self.pictures] if to_images else []
+        pictures = [tensor.numpy() for tensor in inputs]
+        mirrored = taps[mirror.taps]
+        forward_steps = (*self.plan.steps[:3], program.taps_at)
+        backward_steps = (mirror.steps, mirror.windows, mirror.taps_at)
+
+        def work(i: int) -> None:
+            planes = _buffers.borrow(("gradients", plan.places.key), plan.places.size)
+            for grad, at, grid, again in zip(
+                given, plan.output_at, self.plan.output_grids, plan.again, strict=False
+            ):
+                add_output(grad[i], planes, at, grid, again)
+            seeds = _NOTHING
+            if program.head.size:
+                key = ("seeds", program.head_outputs, plan.seed_layout)
+                seeds = _buffers.borrow(key, plan.seed_size)
+                grid = plan.offsets[8][plan.offsets[9]]
+                add_output(
+                    given[-1][i], seeds, plan.offsets[7], grid, np.zeros_like(plan.offsets[7])
+                )
+            backward_image(
+                forward_steps,
+                backward_steps,
+                plan.offsets,
+                (mirrored, matrix),
+                (held[i * size : (i + 1) * size], planes, seeds),
+                (sums[0][i], sums[1][i], sums[2][i], sums[3][i]),
+                steps,
+            )
+            channel = 0
+            for picture, grid in zip(pictures, self.plan.input_grids, strict=False):
+                count = picture.shape[1]
+                at = plan.places.at[channel : channel + count]
+                unload_planes(planes, at, grid, picture[i])
+                channel += count
+
+        each(self.batch, threads, work)
+        return (inputs, *(torch.from_numpy(s.sum(0).astype(np.float32)) for s in sums))  # type: ignore[return-value]
+
+
+_NOTHING = np.zeros(1, np.float32)
+_ALONE = np.zeros(1, np.int64)

@@ -1,0 +1,102 @@
+"""When a plane is needed for the last time, and what place it has until then.
+
+Fewer planes stay in the cache when a plane that nobody will read any more gives its place to the
+next one; the place that became free last is taken first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from leanline.kernels.program import FIRST, LAST, PLANE, Ids, PlaneProgram, Table
+
+HEAD_GROUP = 8
+"""Planes that the head adds up in one go, soon after they are computed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """How a program is run when nothing is kept.
+
+    Attributes:
+        slots: place of each plane among those of its grid.
+        order: columns of the head, in the order in which it adds them up.
+        chunks: a row a part of the head: the number of steps after which it runs, first and last
+            column (excluded) in `order`.
+    """
+
+    slots: Ids
+    order: Ids
+    chunks: Table
+
+
+def schedule(program: PlaneProgram) -> Schedule:
+    """Plan one pass over a program that keeps no activations."""
+    ready = np.zeros(len(program.grid), np.int64)  # steps after which a plane is there
+    ready[program.steps[:, PLANE]] = np.arange(len(program.steps)) + 1
+    order = np.argsort(ready[program.head], kind="stable")
+    chunks = []
+    for first in range(0, order.size, HEAD_GROUP):
+        last = min(first + HEAD_GROUP, order.size)
+        chunks.append((int(ready[program.head[order[last - 1]]]), first, last))
+    at_end = [plane for planes in program.outputs for plane in planes.tolist()]
+    reads: list[list[int]] = [[] for _ in range(len(program.steps) + 1)]
+    for index, (first, last) in enumerate(program.steps[:, [FIRST, LAST]].tolist()):
+        reads[index] += program.source[first:last].tolist()
+    for after, first, last in chunks:
+        reads[max(after - 1, 0)] += program.head[order[first:last]].tolist()
+    reads[-1] += at_end
+    writes = [[plane] for plane in program.steps[:, PLANE].tolist()]
+    slots = assign(program.grid, range(program.channels), [*writes, []], reads)
+    return Schedule(slots, order, np.asarray(chunks, np.int64).reshape(-1, 3))
+
+
+def assign(
+    grid: Ids,
+    before: Iterable[int],
+    writes: Sequence[Sequence[int]],
+    reads: Sequence[Sequence[int]],
+) -> Ids:
+    """Give each plane a place among those of its grid, while it is needed.
+
+    Args:
+        grid: of each plane.
+        before: planes that are there from the start.
+        writes: planes that each step writes.
+        reads: planes that each step reads.
+
+    Returns:
+        The place of each plane; 0 for those that are never written.
+    """
+    last: dict[int, int] = {}
+    for index, (new, old) in enumerate(zip(writes, reads, strict=True)):
+        for plane in (*new, *old):
+            last[plane] = index
+    slots = np.zeros(len(grid), np.int64)
+    free: dict[int, list[int]] = {}
+    used: dict[int, int] = {}
+    held: set[int] = set()
+
+    def place(plane: int) -> None:
+        if plane in held:
+            return
+        held.add(plane)
+        of_grid = int(grid[plane])
+        stack = free.setdefault(of_grid, [])
+        if not stack:
+            stack.append(used.get(of_grid, 0))
+            used[of_grid] = stack[0] + 1
+        slots[plane] = stack.pop()
+
+    for plane in before:
+        place(plane)
+    for index, (new, old) in enumerate(zip(writes, reads, strict=True)):
+        for plane in new:
+            place(plane)
+        for plane in sorted({*new, *old}):
+            if last[plane] == index:
+                free[int(grid[plane])].append(int(slots[plane]))
+    return slots
