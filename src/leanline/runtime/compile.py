@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
+from torch.fx.passes.shape_prop import ShapeProp
+from torch.utils._pytree import tree_leaves
 
+from leanline.compaction import compact
 from leanline.errors import ConfigError, ModelError
-from leanline.graph import trace_program
 from leanline.graph.agreement import deviation, draw_like
 from leanline.masks import baked_copy
 from leanline.runtime.benchmark import benchmark
-from leanline.runtime.network import PlaneNetwork, SharedPlaneNetwork, check_threads, gather
-from leanline.runtime.plan import plan_planes
-from leanline.runtime.present import present_by_mask, present_by_value
+from leanline.runtime.choose import choose, usual
+from leanline.runtime.compiled import CompiledNetwork
+from leanline.runtime.execute import execute
+from leanline.runtime.fold import fold_batch_norms
+from leanline.runtime.measured import Measured
+from leanline.runtime.partition import partition
+from leanline.runtime.region import check_threads
+from leanline.runtime.shared import SharedPlaneNetwork
 from leanline.types import ExampleInputs
 
 log = logging.getLogger(__name__)
@@ -33,14 +41,17 @@ def compile(
 ) -> nn.Module:
     """Make a fast module for inference from a masked, compacted or dense network.
 
-    Filters that are zero cost nothing on the plane kernels, whatever made them zero.
+    The network is compacted, batch norms become part of convolutions, and parts that the plane
+    kernels can run do so; there, filters that are zero cost nothing, whatever made them zero.
 
     Args:
         model: the network; not changed. The result is a snapshot of its parameters.
         example_inputs: inputs as the network gets them, float32. Other batch sizes, heights and
             widths work as well; "auto" measures at the example's size.
-        backend: "cpu" (the plane kernels), "reference" (PyTorch, as the model is) or "auto"
-            (whichever is faster on the example inputs; PyTorch where the kernels cannot run it).
+        backend: "cpu" (the plane kernels for all that they can run), "reference" (PyTorch, as the
+            model is) or "auto" (each convolution by kernels or by PyTorch, whichever is faster on
+            this machine, and the fastest of several such networks on the example inputs). Times of
+            single convolutions are kept on disk for the next time.
         threads: threads of the plane kernels, by default as many as PyTorch uses.
 
     Returns:
@@ -48,31 +59,52 @@ def compile(
 
     Raises:
         ConfigError: an unknown backend, a thread count below 1.
-        ModelError: the network fails on the example inputs, or "cpu" cannot run it (the message
-            says why).
+        ModelError: the network fails on the example inputs, or "cpu" cannot run any part of it
+            (the message says why).
     """
+    checked = _checked(example_inputs)
     if backend not in BACKENDS:
         raise ConfigError(f"backend={backend!r}: must be one of {', '.join(BACKENDS)}")
     threads = check_threads(threads)
     plain = baked_copy(model).eval()
-    inputs = draw_like(_checked(example_inputs))
+    return plain if backend == "reference" else _compiled(plain, backend, threads, checked)
+
+
+def _compiled(
+    plain: nn.Module, backend: str, threads: int, example_inputs: tuple[Tensor, ...]
+) -> nn.Module:
+    inputs = draw_like(example_inputs)
     expected = _outcome(plain, inputs)
-    if backend == "reference":
-        return plain
+    make = partial(_compiled, plain, backend, threads)
     try:
-        fast = _planes(plain, example_inputs, threads)
-        _require_agreement(expected, fast(*inputs), "")
+        small = _small(plain, inputs)
+        any_size = small.meta.get("sizes", "any") == "any"
+        folded = fold_batch_norms(small)
+        with torch.no_grad():
+            ShapeProp(folded).propagate(*inputs)
+        if backend == "cpu":
+            planes = _on_planes(folded, threads)
+            _require_agreement(expected, planes(*inputs), "")
+            return CompiledNetwork(planes, inputs, any_size, make)
+        candidates = _candidates(folded, threads)
     except ModelError as problem:
         if backend == "cpu":
             raise
         log.warning("running in PyTorch: %s", problem)
         return plain
-    if backend == "cpu":
-        return fast
-    table = benchmark({"reference": plain, "cpu": fast}, example_inputs, seconds=0.5)
-    best = min(table.rows, key=lambda row: row.median)
-    log.info("chosen: %s\n%s", best.name, table)
-    return fast if best.name == "cpu" else plain
+    networks: dict[str, nn.Module] = {"reference": plain}
+    for name, network in candidates.items():
+        try:
+            _require_agreement(expected, network(*inputs), "")
+            networks[name] = network
+        except ModelError as problem:
+            log.warning("not used: %s", problem)
+    table = benchmark(networks, inputs, seconds=0.5)
+    best = min(table.rows, key=lambda row: row.median).name
+    log.info("chosen: %s\n%s", best, table)
+    if best == "reference":
+        return plain
+    return CompiledNetwork(networks[best], inputs, any_size, make)
 
 
 def trainable(
@@ -104,29 +136,56 @@ def trainable(
     copy = baked_copy(model)
     _outcome(copy.eval(), inputs)  # a failure here is the caller's
     try:
-        program = trace_program(model, example_inputs)
-        plan = plan_planes(program, present_by_mask(model))
-        with torch.no_grad():
-            numbers = gather(plan, program.tensors.__getitem__)
-        fast = PlaneNetwork(plan, numbers, threads)
-        with torch.random.fork_rng(devices=[]):
+        fast = SharedPlaneNetwork(model, example_inputs, threads)
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(0)
             expected = _outcome(copy.train(), inputs)
-        _require_agreement(expected, fast(*inputs), " in training mode")
-        return SharedPlaneNetwork(plan, model, program.tensors, threads)
+            _require_agreement(expected, fast(*inputs), " in training mode")
+        return fast
     except ModelError as problem:
         log.info("training runs in PyTorch: %s", problem)
         return model
 
 
-def _planes(plain: nn.Module, example_inputs: ExampleInputs, threads: int) -> nn.Module:
-    program = trace_program(plain, example_inputs)
-    plan = plan_planes(program, present_by_value(program.tensors))
-    with torch.no_grad():
-        return PlaneNetwork(plan, gather(plan, program.tensors.__getitem__), threads).eval()
+def _small(plain: nn.Module, example_inputs: ExampleInputs) -> fx.GraphModule:
+    """The compacted network; a compact one is taken as it is."""
+    made = isinstance(plain, fx.GraphModule) and "recipe" in plain.meta
+    small = plain if made else compact(plain, example_inputs)
+    assert isinstance(small, fx.GraphModule)
+    return small
 
 
-def _checked(example_inputs: Any) -> ExampleInputs:
+def _on_planes(folded: fx.GraphModule, threads: int) -> nn.Module:
+    choices = usual(folded)
+    plan = partition(folded, choices.keys())
+    if not plan.regions:
+        raise ModelError("the plane kernels cannot run any part of this network")
+    shapes = {node.name: choice.shape for node, choice in choices.items()}
+    return execute(folded, plan, shapes, threads)
+
+
+def _candidates(folded: fx.GraphModule, threads: int) -> dict[str, nn.Module]:
+    """Networks that may be the fastest: without kernels, and with them where they win."""
+    candidates: dict[str, nn.Module] = {"compact": folded}
+    measured = Measured()
+    choices = choose(folded, measured)
+    measured.save()
+    shapes = {node.name: choice.shape for node, choice in choices.items()}
+    chosen = {
+        "planes": choices.keys(),
+        "mixed": {node for node, choice in choices.items() if choice.sparse},
+    }
+    for name, sparse in chosen.items():
+        plan = partition(folded, sparse)
+        log.info("%s:\n%s", name, plan)
+        if plan.regions:
+            candidates[name] = execute(folded, plan, shapes, threads)
+        if len(sparse) == len(choices):
+            break
+    return candidates
+
+
+def _checked(example_inputs: Any) -> tuple[Tensor, ...]:
     inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
     if not inputs or not all(isinstance(item, Tensor) for item in inputs):
         kinds = ", ".join(type(item).__name__ for item in inputs) or "()"
@@ -146,12 +205,13 @@ def _outcome(model: nn.Module, inputs: tuple[Tensor, ...]) -> object:
         ) from problem
 
 
-def _require_agreement(want: object, have: Tensor, when: str) -> None:
-    if not isinstance(want, Tensor):
+def _require_agreement(want: object, have: object, when: str) -> None:
+    wants, haves = ([t for t in tree_leaves(o) if isinstance(t, Tensor)] for o in (want, have))
+    if len(wants) != len(haves):
         raise ModelError(
-            f"the plane kernels return a tensor, the model returns a {type(want).__name__}{when}"
+            f"the kernels return {len(haves)} tensors, the model returns {len(wants)}{when}"
         )
-    error = deviation(want, have)
+    error = max(deviation(w, h) for w, h in zip(wants, haves, strict=True))
     if not error <= TOLERANCE:
         raise ModelError(
             f"the plane kernels compute something else than the model does{when}: the outputs "

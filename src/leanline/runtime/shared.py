@@ -1,0 +1,180 @@
+"""The plane kernels for training: they read the model's own parameters, which get the gradients."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.fx.passes.shape_prop import ShapeProp
+from torch.nn.utils import parametrize, prune
+
+from leanline.compaction import plan_compaction
+from leanline.compaction.compact import build
+from leanline.errors import ModelError
+from leanline.graph import trace_program
+from leanline.graph.program import Program
+from leanline.kernels.ops import planes_forward, planes_infer
+from leanline.kernels.program import PlaneProgram
+from leanline.kernels.registry import register
+from leanline.masks import Mask, get_channel_masks
+from leanline.masks.slots import find_slots, hooks
+from leanline.runtime.builder import Numbers
+from leanline.runtime.choose import usual
+from leanline.runtime.partition import partition
+from leanline.runtime.region import build_program, check_images
+from leanline.types import ExampleInputs
+
+Images = Float[Tensor, "batch _ _ _"]
+
+
+class SharedPlaneNetwork(nn.Module):
+    """A masked network on the plane kernels, forward and backward.
+
+    Only kept filters are computed. Made anew whenever masks change.
+
+    Args:
+        model: the network, with its masks.
+        example_inputs: one picture tensor as the network gets it.
+        threads: number of threads.
+
+    Raises:
+        ModelError: the kernels cannot run the whole network, or a parameter is computed by an
+            old-style hook that they do not follow.
+    """
+
+    def __init__(self, model: nn.Module, example_inputs: ExampleInputs, threads: int) -> None:
+        super().__init__()
+        program = trace_program(model, example_inputs)
+        self.program, numbers, names = _numbered(model, program, example_inputs)
+        self.key = register(self.program)
+        self.threads = threads
+        self.model = model
+        readers = _readers(model, program.tensors)
+        self._stored = {name: readers(name, _stored) for name in names}
+        self._sizes = {name: program.tensors[name].numel() for name in names}
+        width = self.program.head.size
+        places = (numbers.taps, numbers.bias, numbers.head, numbers.head_bias)
+        learned = (numbers.learned_taps, numbers.learned_bias, True, True)
+        self._shapes = [(-1,), (-1,), (self.program.head_outputs, width), (-1,)]
+        for index, (place, is_learned) in enumerate(zip(places, learned, strict=True)):
+            self._add_index(index, place.reshape(-1), np.broadcast_to(is_learned, place.size))
+
+    def _add_index(self, index: int, place: np.ndarray, learned: np.ndarray) -> None:
+        """Where each number is in the concatenation of parameters; 0 and fixed ones come first."""
+        fixed, inverse = np.unique(np.where(learned, 0.0, place), return_inverse=True)
+        # numbers of a layer are counted from 1; a bias that a layer does not have is 0
+        at = np.where(learned & (place > 0), place.astype(np.int64) - 1 + fixed.size, inverse)
+        self.register_buffer(f"at_{index}", torch.from_numpy(at), persistent=False)
+        values = torch.from_numpy(fixed.astype(np.float32))
+        self.register_buffer(f"fixed_{index}", values, persistent=False)
+
+    def forward(self, images: Images) -> Images:
+        """Compute the network; differentiable in images and parameters."""
+        check_images((images,), self.program)
+        numbers = self._gather()
+        if torch.is_grad_enabled():
+            out: Tensor = planes_forward([images], *numbers, self.key, self.threads)[0]
+        else:
+            out = planes_infer([images], *numbers, self.key, self.threads)[0]
+        return out
+
+    def _gather(self) -> list[Tensor]:
+        parameters = torch.cat([read().reshape(-1) for read in self._stored.values()])
+        found = []
+        for index, shape in enumerate(self._shapes):
+            fixed, at = getattr(self, f"fixed_{index}"), getattr(self, f"at_{index}")
+            found.append(torch.cat([fixed, parameters]).index_select(0, at).reshape(shape))
+        return found
+
+
+def _numbered(
+    model: nn.Module, program: Program, example_inputs: ExampleInputs
+) -> tuple[PlaneProgram, Numbers, list[str]]:
+    """A plane program whose numbers are places in the concatenation of the named parameters.
+
+    The network is compacted and planned with numbers in place of its weights, 1, 2, 3, ..., and 0
+    where a mask prunes: so the plan says of each of its numbers where it came from.
+    """
+    masks = get_channel_masks(model)
+    names = [
+        name
+        for operation in program.operations
+        if operation.kind == "convolution"
+        for name in operation.parameters.values()
+    ]
+    names = list(dict.fromkeys(names))
+    tensors, count = dict(program.tensors), 0
+    for name in names:
+        size = program.tensors[name].numel()
+        ids = torch.arange(count + 1, count + size + 1, dtype=torch.float64)
+        ids = ids.reshape(program.tensors[name].shape)
+        kept = program.kept.get(name, masks.get(name))
+        if kept is not None:
+            ids = ids * kept.reshape(*kept.shape, *[1] * (ids.ndim - kept.ndim)).to(ids)
+        tensors[name] = ids
+        count += size
+    if count >= 1 << 24:
+        raise ModelError(f"the network has {count} weights, too many for shared plane kernels")
+    tensors = {name: tensor.float() for name, tensor in tensors.items()}
+    numbered = dataclasses.replace(program, tensors=tensors)
+    small = build(model, numbered, plan_compaction(numbered))
+    inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
+    with torch.no_grad():
+        ShapeProp(small).propagate(*inputs)
+    plan = partition(small, usual(small).keys())
+    left = [node for node in plan.stages if node.op.startswith("call")]
+    if left or len(plan.regions) != 1 or len(plan.regions[0].outputs) != 1:
+        named = ", ".join(str(node.target) for node in left[:3])
+        raise ModelError(f"the plane kernels cannot train the whole network: {named or 'outputs'}")
+    found, numbers, _ = build_program(plan.regions[0], plan.padding, {})
+    return found, numbers, names
+
+
+Get = Callable[[nn.Module, str], Tensor]
+
+
+def _readers(
+    model: nn.Module, tensors: Mapping[str, Tensor]
+) -> Callable[[str, Get], Callable[[], Tensor]]:
+    """For a name, a function that reads its present value so that gradients reach the model."""
+    slots = find_slots(model)
+    buffers = dict(model.named_buffers())
+
+    def reader(name: str, get: Get) -> Callable[[], Tensor]:
+        if name not in slots:
+            return partial(_value, buffers.get(name, tensors[name]))
+        module, attribute = slots[name].holders[0]
+        hook = hooks(module).get(attribute, (0, None))[1]
+        if isinstance(hook, prune.BasePruningMethod):
+            return partial(hook.apply_mask, module)
+        if hook is not None:
+            raise ModelError(
+                f"{name} is computed by {type(hook).__name__}, an old-style hook; the "
+                "parametrisations of torch.nn.utils.parametrizations are understood"
+            )
+        return partial(get, module, attribute)
+
+    return reader
+
+
+def _value(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+def _stored(module: nn.Module, attribute: str) -> Tensor:
+    """The parameter below a mask of filters (a plan reads kept ones only), or what it gives."""
+    stacks = getattr(module, "parametrizations", None)
+    if isinstance(stacks, nn.ModuleDict) and attribute in stacks:
+        stack = stacks[attribute]
+        assert isinstance(stack, parametrize.ParametrizationList)
+        if all(isinstance(part, Mask) and part.mask.shape[2:].numel() == 1 for part in stack):
+            original = stack.original
+            assert isinstance(original, Tensor)
+            return original
+    value: Tensor = getattr(module, attribute)
+    return value
