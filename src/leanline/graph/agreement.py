@@ -29,6 +29,7 @@ def deviation(want: Tensor, have: Tensor) -> float:
     Where both are NaN or the same infinity there is no difference. Of integers and booleans
     (classes, say) the share of entries that differ is returned: a tie may fall either way.
     """
+    want, have = want.detach(), have.detach()
     if want.shape != have.shape:
         return float("inf")
     if want.numel() == 0:

@@ -251,14 +251,14 @@ class Call:
         """Seconds that the steps of one image take, on this thread: the least of several runs.
 
         Args:
-            seconds: for all runs together; at least three are made.
+            seconds: for all runs together; at least two are made.
         """
         planes = _buffers.borrow(("one", self.plan.places.key), self.plan.places.size)
         outputs = [tensor[:1].numpy() for tensor in self.results(torch.empty(0))]
         self._load(0, planes)
         taken: list[float] = []
         end = time.perf_counter() + seconds
-        while len(taken) < 3 or time.perf_counter() < end:
+        while len(taken) < 2 or time.perf_counter() < end:
             start = time.perf_counter()
             self._steps(0, planes, outputs, (_ALONE, 0, 1))
             taken.append(time.perf_counter() - start)

@@ -197,7 +197,9 @@ class Builder:
             bias=np.asarray([step.bias for step in live], np.float64),
             head=head.matrix[:, chosen],
             head_bias=head.bias,
-            learned_taps=_joined([np.full(t.size, s.learned) for t, s in zip(taps, live, strict=True)], bool),
+            learned_taps=_joined(
+                [np.full(t.size, s.learned) for t, s in zip(taps, live, strict=True)], bool
+            ),
             learned_bias=np.asarray([step.learned for step in live], bool),
         )
         return program, numbers

@@ -65,9 +65,7 @@ class CompiledNetwork(nn.Module):
             return self.network(*inputs)
         return self._at_another_size(sizes, inputs)
 
-    def _at_another_size(
-        self, sizes: tuple[torch.Size, ...], inputs: tuple[Tensor, ...]
-    ) -> Any:
+    def _at_another_size(self, sizes: tuple[torch.Size, ...], inputs: tuple[Tensor, ...]) -> Any:
         if sizes not in self._others and self._any_size:
             try:
                 return self.network(*inputs)

@@ -50,4 +50,3 @@ def execute(
     result.recompile()
     result.graph.lint()
     return result.eval()
-

@@ -163,9 +163,7 @@ def _zeros(builder: Builder, parsed: Any, sources: Sequence[Value], _: bool) -> 
 
 def _pad(builder: Builder, parsed: Any, sources: Sequence[Value], _: bool) -> Value:
     (source,) = sources
-    top, left, bottom, right = (
-        a + b for a, b in zip(source.around, parsed.sides, strict=True)
-    )
+    top, left, bottom, right = (a + b for a, b in zip(source.around, parsed.sides, strict=True))
     return replace(source, around=(top, left, bottom, right), fresh=False)
 
 

@@ -25,7 +25,9 @@ def processor() -> str:
     name = platform.processor() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next((x.partition(":")[2].strip() for x in lines if x.startswith("model name")), name)
+        name = next(
+            (x.partition(":")[2].strip() for x in lines if x.startswith("model name")), name
+        )
     except OSError:
         pass
     return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
