@@ -3,13 +3,13 @@
 import numba as nb
 import numpy as np
 
+from leanline.kernels.back3 import run_back3
 from leanline.kernels.conv3 import START_FROM_BIAS, START_FROM_PLANE, usual_shape
 from leanline.kernels.denormals import flush_denormals, restore_denormals
 from leanline.kernels.halo import ZEROS, fold_border
 from leanline.kernels.pointwise import run_pointwise
 from leanline.kernels.products import matrix_gradients, plane_sum
 from leanline.kernels.steps import BORDER, HEIGHT, STRIDE, WIDTH, run_step
-from leanline.kernels.tap_gradient import tap_gradients
 from leanline.kernels.window_gradient import largest_gradient, window_tap_gradients
 from leanline.kernels.windows import CONVOLVE, LARGEST
 
@@ -40,12 +40,20 @@ def add_output(grad_out, grads, at, grid, seeded):  # type: ignore[no-untyped-de
 
 
 @nb.njit(nogil=True, cache=True)
+def _is_plain(window):  # type: ignore[no-untyped-def]
+    """Whether it is a 3x3 convolution of stride 1."""
+    shape = window[0] == CONVOLVE and window[1] == 3 and window[2] == 3
+    return shape and window[3] == 1 and window[4] == 1 and window[5] == window[6]
+
+
+@nb.njit(nogil=True, cache=True)
 def backward_image(program, mirror, places, numbers, buffers, results, count):  # type: ignore[no-untyped-def]
     """Gradients of one image; those of parameters are float64 and added to.
 
     Args:
         program: steps; windows; grid read by each step; where each step's taps begin.
-        mirror: the data gradient's steps, windows, and where the taps of each begin.
+        mirror: the data gradient's steps, windows, where the taps of each begin, and where the
+            taps of each mirrored edge begin among the program's.
         places: offset of each plane among the activations; of each plane among the gradients; of
             each edge's source plane among the activations; of each mirrored edge's source plane
             among the gradients; of the planes that the head reads; the planes that it reads, each
@@ -58,7 +66,7 @@ def backward_image(program, mirror, places, numbers, buffers, results, count):  
         count: how many of the data gradient's steps to run.
     """
     steps, windows, from_grids, taps_at = program
-    mirror_steps, mirror_windows, mirror_taps_at = mirror
+    mirror_steps, mirror_windows, mirror_taps_at, first_taps = mirror
     at, grad_at, source, mirror_source, head_source, head_planes, seeded, seed_at = places[:8]
     grids, head_grid, mode = places[8:]
     mirror_taps, head_columns = numbers
@@ -109,6 +117,23 @@ def backward_image(program, mirror, places, numbers, buffers, results, count):  
                 grids[from_grid],
                 grid,
             )
+        elif _is_plain(windows[window]) and last > first:
+            grown = grid[BORDER] if mode != ZEROS else 0
+            gap = windows[window, 5]
+            stride_there = grids[from_grid, STRIDE]
+            above, before = mirror_windows[window, 7], mirror_windows[window, 8]
+            run_back3(
+                grads,
+                mirror_source,
+                mirror_taps,
+                planes,
+                (first, last, mirror_taps_at[row]),
+                first_taps[first:last],
+                (gap, start, gate),
+                ((gap - above) * stride_there + gap - before, stride_there, there, here, stride),
+                (-grown, height + grown, -grown, width + grown),
+                grad_taps,
+            )
         else:
             grown = grid[BORDER] if whole and mode != ZEROS else 0
             run_step(
@@ -134,26 +159,9 @@ def backward_image(program, mirror, places, numbers, buffers, results, count):  
             continue
         step -= 1
         grad_bias[step] += plane_sum(grads, there, stride, height, width)
-        kind, rows, columns, row_step, column_step, row_gap, gap, above, before = windows[
-            steps[step, 1]
-        ][:9]
-        edges = (steps[step, 2], steps[step, 3], taps_at[step])
-        read = grids[from_grids[step]]
-        if kind == LARGEST:
-            continue
-        if (
-            kind == CONVOLVE
-            and rows == 3
-            and columns == 3
-            and row_step == 1
-            and column_step == 1
-            and row_gap == gap
-        ):
-            centre = (gap - above) * read[STRIDE] + gap - before
-            layout = (centre, read[STRIDE], there, stride)
-            tap_gradients(planes, grads, source, edges, gap, layout, (height, width), grad_taps)
-        else:
-            window_tap_gradients(
-                planes, grads, source, edges, windows[steps[step, 1]], there, read, grid, grad_taps
-            )
+        own = windows[steps[step, 1]]
+        if own[0] != LARGEST and not _is_plain(own):
+            edges = (steps[step, 2], steps[step, 3], taps_at[step])
+            read = grids[from_grids[step]]
+            window_tap_gradients(planes, grads, source, edges, own, there, read, grid, grad_taps)
     restore_denormals(state)

@@ -313,7 +313,7 @@ class Call:
         pictures = [tensor.numpy() for tensor in inputs]
         mirrored = taps[mirror.taps]
         forward_steps = (*self.plan.steps[:3], program.taps_at)
-        backward_steps = (mirror.steps, mirror.windows, mirror.taps_at)
+        backward_steps = (mirror.steps, mirror.windows, mirror.taps_at, mirror.first_taps)
 
         def work(i: int) -> None:
             planes = _buffers.borrow(("gradients", plan.places.key), plan.places.size)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,41 +56,55 @@ class SharedPlaneNetwork(nn.Module):
         self.threads = threads
         self.model = model
         readers = _readers(model, program.tensors)
-        self._stored = {name: readers(name, _stored) for name in names}
-        self._sizes = {name: program.tensors[name].numel() for name in names}
+        self._readers = [readers(name, _stored) for name in names]
         width = self.program.head.size
-        places = (numbers.taps, numbers.bias, numbers.head, numbers.head_bias)
-        learned = (numbers.learned_taps, numbers.learned_bias, True, True)
+        parts = (
+            (numbers.taps, numbers.learned_taps),
+            (numbers.bias, numbers.learned_bias),
+            (numbers.head.reshape(-1), np.ones(numbers.head.size, bool)),
+            (numbers.head_bias, np.ones(numbers.head_bias.size, bool)),
+        )
+        place, learned = (np.concatenate(both) for both in zip(*parts, strict=True))
         self._shapes = [(-1,), (-1,), (self.program.head_outputs, width), (-1,)]
-        for index, (place, is_learned) in enumerate(zip(places, learned, strict=True)):
-            self._add_index(index, place.reshape(-1), np.broadcast_to(is_learned, place.size))
-
-    def _add_index(self, index: int, place: np.ndarray, learned: np.ndarray) -> None:
-        """Where each number is in the concatenation of parameters; 0 and fixed ones come first."""
+        self._counts = [part.size for part, _ in parts]
         fixed, inverse = np.unique(np.where(learned, 0.0, place), return_inverse=True)
         # numbers of a layer are counted from 1; a bias that a layer does not have is 0
         at = np.where(learned & (place > 0), place.astype(np.int64) - 1 + fixed.size, inverse)
-        self.register_buffer(f"at_{index}", torch.from_numpy(at), persistent=False)
-        values = torch.from_numpy(fixed.astype(np.float32))
-        self.register_buffer(f"fixed_{index}", values, persistent=False)
+        self.register_buffer("at", torch.from_numpy(at), persistent=False)
+        self.register_buffer("fixed", torch.from_numpy(fixed.astype(np.float32)), persistent=False)
 
     def forward(self, images: Images) -> Images:
         """Compute the network; differentiable in images and parameters."""
         check_images((images,), self.program)
-        numbers = self._gather()
+        gathered = _Gather.apply(self.at, self.fixed, *(read() for read in self._readers))
+        numbers = [
+            part.reshape(shape)
+            for part, shape in zip(gathered.split(self._counts), self._shapes, strict=True)
+        ]
         if torch.is_grad_enabled():
             out: Tensor = planes_forward([images], *numbers, self.key, self.threads)[0]
         else:
             out = planes_infer([images], *numbers, self.key, self.threads)[0]
         return out
 
-    def _gather(self) -> list[Tensor]:
-        parameters = torch.cat([read().reshape(-1) for read in self._stored.values()])
-        found = []
-        for index, shape in enumerate(self._shapes):
-            fixed, at = getattr(self, f"fixed_{index}"), getattr(self, f"at_{index}")
-            found.append(torch.cat([fixed, parameters]).index_select(0, at).reshape(shape))
-        return found
+
+class _Gather(torch.autograd.Function):
+    """Some numbers of many tensors, in one operation: each view would cost as much as a layer."""
+
+    @staticmethod
+    def forward(ctx: Any, at: Tensor, fixed: Tensor, *tensors: Tensor) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(at)
+        ctx.sizes = [fixed.numel(), *(tensor.numel() for tensor in tensors)]
+        ctx.shapes = [tensor.shape for tensor in tensors]
+        return torch.cat([fixed, *(tensor.reshape(-1) for tensor in tensors)]).index_select(0, at)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        (at,) = ctx.saved_tensors
+        total = grad.new_zeros(sum(ctx.sizes)).index_add_(0, at, grad)
+        parts = total.split(ctx.sizes)[1:]
+        shaped = (part.view(shape) for part, shape in zip(parts, ctx.shapes, strict=True))
+        return (None, None, *shaped)
 
 
 def _numbered(
@@ -157,7 +172,9 @@ def _readers(
                 f"{name} is computed by {type(hook).__name__}, an old-style hook; the "
                 "parametrisations of torch.nn.utils.parametrizations are understood"
             )
-        return partial(get, module, attribute)
+        value = get(module, attribute)
+        # a parameter itself is the same object at every step
+        return partial(_value, value) if value.is_leaf else partial(get, module, attribute)
 
     return reader
 
