@@ -117,9 +117,7 @@ def _tile(typing_context, grads, source, taps, planes, sums, place):  # type: ig
                             values[spot] = v.multiply_add(
                                 builder, pixels, factors[number], values[spot]
                             )
-                            held[number] = v.multiply_add(
-                                builder, pixels, own[spot], held[number]
-                            )
+                            held[number] = v.multiply_add(builder, pixels, own[spot], held[number])
             for i in range(9):
                 v.store(builder, held[i], total, kept[i])
         gated = builder.icmp_signed("==", gate, v.int_constant(GATE_OTHER))

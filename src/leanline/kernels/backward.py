@@ -1,14 +1,13 @@
 """One image through a plane program, backward, on one thread."""
 
 import numba as nb
-import numpy as np
 
 from leanline.kernels.back3 import run_back3
 from leanline.kernels.conv3 import START_FROM_BIAS, START_FROM_PLANE, usual_shape
 from leanline.kernels.denormals import flush_denormals, restore_denormals
 from leanline.kernels.halo import ZEROS, fold_border
-from leanline.kernels.pointwise import run_pointwise
-from leanline.kernels.products import matrix_gradients, plane_sum
+from leanline.kernels.head_gradient import run_head_gradient
+from leanline.kernels.sums import plane_sum
 from leanline.kernels.steps import BORDER, HEIGHT, STRIDE, WIDTH, run_step
 from leanline.kernels.window_gradient import largest_gradient, window_tap_gradients
 from leanline.kernels.windows import CONVOLVE, LARGEST
@@ -56,32 +55,28 @@ def backward_image(program, mirror, places, numbers, buffers, results, count):  
             taps of each mirrored edge begin among the program's.
         places: offset of each plane among the activations; of each plane among the gradients; of
             each edge's source plane among the activations; of each mirrored edge's source plane
-            among the gradients; of the planes that the head reads; the planes that it reads, each
-            once, and whether an output's gradient is there already; offsets of the head's gradient
+            among the gradients; the planes that the head reads, each once, and whether an output's gradient is there already; offsets of the head's gradient
             planes in ``seeds``; the grids; the head's grid; how borders are filled (offsets are
             those of pixel (0, 0)).
         numbers: float32: taps of the mirrored edges; transposed head, a row a plane that is read.
         buffers: activations, gradient planes, gradient planes of the head's outputs.
-        results: gradients of taps, biases, head (outputs x sources) and head biases.
+        results: gradients of taps, biases, head (planes that it reads x outputs) and head
+            biases.
         count: how many of the data gradient's steps to run.
     """
     steps, windows, from_grids, taps_at = program
     mirror_steps, mirror_windows, mirror_taps_at, first_taps = mirror
-    at, grad_at, source, mirror_source, head_source, head_planes, seeded, seed_at = places[:8]
-    grids, head_grid, mode = places[8:]
+    at, grad_at, source, mirror_source, head_planes, seeded, seed_at = places[:7]
+    grids, head_grid, mode = places[7:]
     mirror_taps, head_columns = numbers
     planes, grads, seeds = buffers
     grad_taps, grad_bias, grad_head, grad_head_bias = results
-    zero = nb.int64(0)  # no literal, for which all would be compiled again
     state = flush_denormals()
-    if head_source.size:
+    if head_planes.size:
         grid = grids[head_grid]
         height, width, stride = grid[HEIGHT], grid[WIDTH], grid[STRIDE]
         for k in range(seed_at.size):
             grad_head_bias[k] += plane_sum(seeds, seed_at[k], stride, height, width)
-        matrix_gradients(planes, head_source, seeds, seed_at, stride, height, width, grad_head)
-    nothing = np.zeros(1, np.float32)
-    target = np.zeros(1, np.int64)
     step = steps.shape[0]
     # Plane by plane, so that a plane's gradient is in the cache for all that is done with it.
     for row in range(count):
@@ -92,18 +87,20 @@ def backward_image(program, mirror, places, numbers, buffers, results, count):  
         if row == 0 or mirror_steps[row - 1, 0] != plane:
             for k in range(head_planes.size):
                 if head_planes[k] == plane:
-                    target[0] = there
-                    run_pointwise(
+                    run_head_gradient(
                         seeds,
                         seed_at,
                         head_columns[k],
-                        nothing,
-                        target,
+                        planes,
                         grads,
-                        (zero, seed_at.size, seed_at.size),
-                        START_FROM_PLANE if seeded[k] else START_FROM_BIAS,
-                        (grids[head_grid, STRIDE], stride),
-                        (zero, height, width),
+                        (here, there),
+                        (
+                            grids[head_grid, STRIDE],
+                            stride,
+                            START_FROM_PLANE if seeded[k] else START_FROM_BIAS,
+                        ),
+                        (height, width),
+                        grad_head[k],
                     )
         if windows[window, 0] == LARGEST and last > first:
             largest_gradient(

@@ -97,7 +97,6 @@ class _BackwardPlan:
             self.places.at,
             at[program.source],
             self.places.at[self.mirror.source],
-            at[program.head],
             self.head_planes,
             np.isin(self.head_planes, given).astype(np.int64),
             np.arange(program.head_outputs, dtype=np.int64) * layout.pitch + layout.origin,
@@ -306,7 +305,7 @@ class Call:
         sums = (
             np.zeros((self.batch, taps.size)),
             np.zeros((self.batch, len(program.steps))),
-            np.zeros((self.batch, program.head_outputs, program.head.size)),
+            np.zeros((self.batch, plan.head_planes.size, program.head_outputs)),
             np.zeros((self.batch, program.head_outputs)),
         )
         inputs = [torch.empty(p.shape) for p in self.pictures] if to_images else []
@@ -325,9 +324,9 @@ class Call:
             if program.head.size:
                 key = ("seeds", program.head_outputs, plan.seed_layout)
                 seeds = _buffers.borrow(key, plan.seed_size)
-                grid = plan.offsets[8][plan.offsets[9]]
+                grid = plan.offsets[7][plan.offsets[8]]
                 add_output(
-                    given[-1][i], seeds, plan.offsets[7], grid, np.zeros_like(plan.offsets[7])
+                    given[-1][i], seeds, plan.offsets[6], grid, np.zeros_like(plan.offsets[6])
                 )
             backward_image(
                 forward_steps,
@@ -346,7 +345,10 @@ class Call:
                 channel += count
 
         each(self.batch, threads, work)
-        return (inputs, *(torch.from_numpy(s.sum(0).astype(np.float32)) for s in sums))  # type: ignore[return-value]
+        of_taps, of_bias, of_columns, of_head_bias = (part.sum(0) for part in sums)
+        of_head = of_columns[plan.rows].T  # a plane may be read twice
+        found = (np.ascontiguousarray(part, np.float32) for part in (of_taps, of_bias, of_head))
+        return (inputs, *map(torch.from_numpy, (*found, of_head_bias.astype(np.float32))))  # type: ignore[return-value]
 
 
 _NOTHING = np.zeros(1, np.float32)
