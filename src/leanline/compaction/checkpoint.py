@@ -10,6 +10,7 @@ from leanline.compaction.compact import build
 from leanline.compaction.recipe import Recipe
 from leanline.errors import CheckpointError, ConfigError, ModelError
 from leanline.graph import trace_program
+from leanline.masks import baked_copy
 from leanline.records.tensors import load_tensors, save_tensors
 from leanline.types import PathLike
 
@@ -67,7 +68,7 @@ def load(factory: Callable[[], nn.Module], path: PathLike) -> nn.Module:
     except (ModelError, CheckpointError) as problem:
         raise CheckpointError(f"{foreign}: {problem}") from problem
     try:
-        small = build(dense, program, plan)
+        small = build(baked_copy(dense), program, plan)
     except Exception as problem:  # channels that do not fit together fail in many ways
         raise CheckpointError(f"{foreign}: its channels do not fit together") from problem
     wanted = small.state_dict()

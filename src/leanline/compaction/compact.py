@@ -19,7 +19,6 @@ from leanline.graph import trace_program
 from leanline.graph.agreement import deviation, draw_like
 from leanline.graph.program import Program
 from leanline.masks import baked_copy
-from leanline.masks.slots import find_slots
 from leanline.types import ExampleInputs
 
 log = logging.getLogger(__name__)
@@ -62,9 +61,10 @@ def compact(model: nn.Module, example_inputs: ExampleInputs) -> nn.Module:
     program = trace_program(model, example_inputs)
     plan = plan_compaction(program)
     log.debug("compacting\n%s", plan.describe(program))
-    small = build(model, program, plan)
+    plain = baked_copy(model).eval()
+    small = build(plain, program, plan)
     small.meta["recipe"] = Recipe.of(program, plan, type(model), example_inputs)
-    _verify(baked_copy(model).eval(), small, example_inputs)
+    _verify(plain, small, example_inputs)
     return small
 
 
@@ -72,11 +72,12 @@ def build(model: nn.Module, program: Program, plan: CompactPlan) -> torch.fx.Gra
     """Execute a plan; nothing is checked.
 
     Args:
-        model: what was traced; says which tensors are parameters, and which parts are ignored.
+        model: what was traced, without masks or other parametrisations; says which tensors are
+            parameters, whether they are trained, and which parts are ignored.
         program: its trace.
         plan: what stays.
     """
-    small = Rewriter(program, plan, find_slots(model).keys()).run().eval()
+    small = Rewriter(program, plan, _trained(model)).run().eval()
     ignored = getattr(model, "leanline_ignore", None)
     if ignored is not None:
         paths = {path for path, _ in small.named_modules()}
@@ -85,6 +86,13 @@ def build(model: nn.Module, program: Program, plan: CompactPlan) -> torch.fx.Gra
         # what a deep copy of a GraphModule keeps besides its layers
         small.meta[_USER_PRESERVED_ATTRIBUTES_KEY] = {"leanline_ignore": kept}
     return small
+
+
+def _trained(model: nn.Module) -> dict[str, bool]:
+    """Parameters by name, and whether they are trained."""
+    return {
+        name: value.requires_grad for name, value in model.named_parameters(remove_duplicate=False)
+    }
 
 
 def _verify(model: nn.Module, small: nn.Module, example_inputs: ExampleInputs) -> None:
