@@ -7,6 +7,7 @@ run as traced, on all their channels, with zeros where a channel is dead.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import fx
 
@@ -25,6 +26,7 @@ from leanline.compaction.emit_movement import (
     emit_slice,
 )
 from leanline.compaction.plan import ELEMENTWISE, CompactPlan, keeps_all
+from leanline.compaction.structure import emit_inputs, emit_outputs
 from leanline.graph.program import Operation, Program
 
 _EMITTERS = {
@@ -52,21 +54,25 @@ class Rewriter:
         self.draft = Draft(program, plan, trained)
         self._layers = LayerEmitter(self.draft)
 
-    def run(self) -> fx.GraphModule:
-        """Build the module."""
+    def run(self, arguments: tuple[Any, ...], example: object) -> fx.GraphModule:
+        """Build the module.
+
+        Args:
+            arguments: what the network was traced with.
+            example: what it returned.
+        """
         draft, outputs = self.draft, []
+        emit_inputs(draft, arguments)
         for operation in draft.program.operations:
-            if operation.kind == "input":
-                node = draft.graph.placeholder(operation.name)
-                draft.inputs.append(node)
-                draft.hold_all(operation, node)
-            elif operation.kind == "output":
+            if operation.kind == "output":
                 outputs.append(draft.full(operation.inputs[0]))
+            elif operation.kind == "input":
+                continue
             elif draft.plan.live[operation.index].any():
                 self._emit(operation)
             else:
                 draft.values[operation.index] = [None] * operation.channels
-        draft.graph.output(outputs[0] if len(outputs) == 1 else tuple(outputs))
+        emit_outputs(draft, outputs, example)
         draft.graph.lint()
         return fx.GraphModule(draft.root, draft.graph, class_name="Compact")
 
