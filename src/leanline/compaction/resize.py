@@ -100,9 +100,10 @@ def find_trials(arguments: tuple[Any, ...]) -> Iterator[Trial]:
         odd, mixed = (_shifted(new, numbers) for numbers in (_ODD, _MIXED))
         check = Resizing(most, mixed or tuple(new))
         if odd is not None:
+            even = [_near(group, axis) for axis, group in enumerate(sizes)]
             pair = (
-                Resizing(same, _ones(new, lambda axis: axis % 2 == 0)),
-                Resizing(more, _ones(new, lambda axis: axis % 2 == 1)),
+                Resizing(same, _ones(even, lambda axis: axis % 2 == 0)),
+                Resizing(more, _ones(even, lambda axis: axis % 2 == 1)),
             )
             yield Trial("", Resizing(more, odd), pair, check)
         yield Trial("", Resizing(more, tuple(new)), None, check)
@@ -118,10 +119,19 @@ def _multiples(sizes: list[int], axis: int, larger: bool) -> dict[int, int]:
     """New sizes of the same proportions; about half as large, or larger."""
     common = math.gcd(*sizes)
     step = min(_STEPS[larger], common & -common)
-    count = common // step
-    wanted = count + 1 + axis if larger or count < 4 else (count + 1) // 2 + axis
-    wanted += wanted == count
+    wanted = _another(common // step, axis, larger)
     return {size: size // common * wanted * step for size in sizes}
+
+
+def _near(sizes: list[int], axis: int) -> dict[int, int]:
+    """A size that can be halved five times, whatever the given one is."""
+    step = _STEPS[0]
+    return {size: _another(max(1, size // step), axis, False) * step for size in sizes}
+
+
+def _another(count: int, axis: int, larger: bool) -> int:
+    wanted = count + 1 + axis if larger or count < 4 else (count + 1) // 2 + axis
+    return wanted + (wanted == count)
 
 
 def _shifted(new: list[dict[int, int]], by: tuple[int, ...]) -> tuple[dict[int, int], ...] | None:
