@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from leanline.compaction.pieces import Reference, Weaver, free_name, zero_value
-from leanline.compaction.plan import Channels, CompactPlan
+from leanline.compaction.plan import CompactPlan
+from leanline.compaction.shrinking import Channels
 from leanline.graph.nodes import base_name, shape_of
 from leanline.graph.program import Operation, Program
 

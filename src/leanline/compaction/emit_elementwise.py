@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from leanline.compaction.draft import Draft, call_of, dtype_of
 from leanline.compaction.pieces import free_name
-from leanline.compaction.plan import Channels
+from leanline.compaction.shrinking import Channels
 from leanline.graph.nodes import shape_of
 from leanline.graph.program import Operation
 

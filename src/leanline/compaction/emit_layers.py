@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from leanline.compaction.draft import Draft
 from leanline.compaction.layers import slice_layer
-from leanline.compaction.plan import Channels, keeps_all
+from leanline.compaction.shrinking import Channels, keeps_all
 from leanline.graph.program import Operation
 
 

@@ -25,7 +25,8 @@ from leanline.compaction.emit_movement import (
     emit_rearrangement,
     emit_slice,
 )
-from leanline.compaction.plan import ELEMENTWISE, CompactPlan, keeps_all
+from leanline.compaction.plan import CompactPlan
+from leanline.compaction.shrinking import ELEMENTWISE, keeps_all
 from leanline.compaction.structure import emit_inputs, emit_outputs
 from leanline.graph.program import Operation, Program
 
