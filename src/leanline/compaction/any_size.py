@@ -113,8 +113,8 @@ class _Search:
         if self._agrees(self._base.module, points, quiet=True):
             return Sized(self._base.module, self._base, None, sizes)
         found = self._united(self._base, other, points)
-        if found is None and trial.pair is not None:
-            found = self._pair(trial.pair, points)
+        for pair in trial.pairs:
+            found = found or self._pair(pair, points)
         if found is None:
             return None
         built, second, module = found

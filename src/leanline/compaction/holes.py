@@ -49,10 +49,20 @@ def find_holes(first: fx.GraphModule, second: fx.GraphModule) -> dict[fx.Node, l
             *_compare(one.args, other.args, ("args",), match, one),
             *_compare(one.kwargs, other.kwargs, ("kwargs",), match, one),
         ]
+        if any(_is_axis(one, hole.path) for hole in holes):
+            raise DifferentError(f"{one.name} works along another axis at another size")
         if holes:
             found[one] = holes
         match[one] = other
     return found
+
+
+def _is_axis(node: fx.Node, path: Path) -> bool:
+    """Whether an argument says which axis is meant."""
+    schema = getattr(node.target, "_schema", None)
+    if schema is None or path[0] != "args":
+        return path[:2] in (("kwargs", "dim"), ("kwargs", "axis"))
+    return str(schema.arguments[path[1]].name) in ("dim", "dims", "dim0", "dim1", "axis")
 
 
 def _same_target(

@@ -64,15 +64,14 @@ class Trial:
     Attributes:
         what: which axes it sets free, for people; "" if all.
         other: compared with the example.
-        pair: compared with each other, where the model takes other steps at `other` than at the
-            example: padding of odd sizes, say. In one of them the height is odd at every level, in
-            the other one the width.
+        pairs: compared with each other, where the model takes other steps at `other` than at the
+            example: padding of odd sizes, say.
         check: at which the result is compared with the model.
     """
 
     what: str
     other: Resizing
-    pair: tuple[Resizing, Resizing] | None
+    pairs: tuple[tuple[Resizing, Resizing], ...]
     check: Resizing
 
 
@@ -100,19 +99,14 @@ def find_trials(arguments: tuple[Any, ...]) -> Iterator[Trial]:
         odd, mixed = (_shifted(new, numbers) for numbers in (_ODD, _MIXED))
         check = Resizing(most, mixed or tuple(new))
         if odd is not None:
-            even = [_near(group, axis) for axis, group in enumerate(sizes)]
-            pair = (
-                Resizing(same, _ones(even, lambda axis: axis % 2 == 0)),
-                Resizing(more, _ones(even, lambda axis: axis % 2 == 1)),
-            )
-            yield Trial("", Resizing(more, odd), pair, check)
-        yield Trial("", Resizing(more, tuple(new)), None, check)
+            yield Trial("", Resizing(more, odd), _pairs(sizes, same, more), check)
+        yield Trial("", Resizing(more, tuple(new)), (), check)
     for new in news:
         mixed = _shifted(new, _MIXED)
         check = Resizing(same, mixed or tuple(new))
-        yield Trial("pictures", Resizing(same, tuple(new)), None, check)
+        yield Trial("pictures", Resizing(same, tuple(new)), (), check)
     if more:
-        yield Trial("batch", Resizing(more, ()), None, Resizing(most, ()))
+        yield Trial("batch", Resizing(more, ()), (), Resizing(most, ()))
 
 
 def _multiples(sizes: list[int], axis: int, larger: bool) -> dict[int, int]:
@@ -149,9 +143,24 @@ def _fitting(shift: int, size: int) -> int:
     return shift % max(2, 1 << max(1, size.bit_length() - 2))
 
 
-def _ones(new: list[dict[int, int]], chosen: Any) -> tuple[dict[int, int], ...]:
-    """On the chosen axes, sizes that are odd however often they are halved."""
+def _pairs(
+    sizes: list[list[int]], same: Mapping[int, int], more: Mapping[int, int]
+) -> tuple[tuple[Resizing, Resizing], ...]:
+    """Sizes at which models pad or crop, in the same places at both of a pair.
+
+    In the first pair one axis is odd however often it is halved and rounded down, and the next is
+    even; then the other way round. So a model that pads what was halved pads at every level. In the
+    second pair all axes miss multiples of 4, 8, 16, ... by numbers that tell these apart.
+    """
+    even = [_near(group, axis) for axis, group in enumerate(sizes)]
+
+    def shifted(odd: int, by: tuple[int, int]) -> tuple[dict[int, int], ...]:
+        return tuple(
+            {old: size + _fitting(by[(axis + odd) % 2], size) for old, size in group.items()}
+            for axis, group in enumerate(even)
+        )
+
     return tuple(
-        {old: size + (_fitting(_ONES, size) if chosen(axis) else 0) for old, size in group.items()}
-        for axis, group in enumerate(new)
+        (Resizing(same, shifted(0, by)), Resizing(more, shifted(1, by)))
+        for by in ((_ONES, 0), (1, 3))
     )
