@@ -149,7 +149,7 @@ def call_of(node: fx.Node) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     target = node.target if name == "expand" else torch.reshape
     source, shape, size = shape_of(arguments[0]), shape_of(node), arguments[1]
     assert isinstance(size, list | tuple)
-    if size and source and shape[:1] == source[:1]:
+    if size and source and shape[:1] == source[:1] and (name != "expand" or source[0] != 1):
         size = [-1, *(size[1:] if name == "expand" else shape[1:])]
     return target, (arguments[0], size, *arguments[2:])
 
