@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from leanline.compaction import compact, emit_layers, rewrite
 from leanline.errors import ModelError
 from networks import Net, c3, conv
 
-from .random_nets import mask_at_random, randomise
+from .random_nets import randomise
+from .test_sizes import pruned
 
 
 def network() -> nn.Module:
@@ -23,7 +25,7 @@ def network() -> nn.Module:
         return m.out(torch.cat([y, m.first(x)], 1))
 
     layers = {"first": c3(2, 4), "second": c3(4, 4), "third": c3(4, 4), "out": conv(8, 2, 1)}
-    return mask_at_random(randomise(Net(forward, **layers), 0), 3)
+    return pruned(randomise(Net(forward, **layers), 0))
 
 
 @pytest.mark.parametrize("layer", ["first", "second", "third", "out"])
@@ -51,7 +53,8 @@ def test_a_wrong_sum_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def sabotage(draft: Any, operation: Any) -> None:
         emit_add(draft, operation)
         (node,) = {reference[0] for reference in draft.values[operation.index] if reference}
-        node.args = (node.args[0], node.args[0])
+        assert node.target is operator.add
+        node.target = operator.sub
 
     monkeypatch.setitem(rewrite._EMITTERS, "add", sabotage)
     with pytest.raises(ModelError, match=r"is 'add[^']*' \(add, test_verify.py:\d+\)"):

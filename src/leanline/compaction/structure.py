@@ -79,7 +79,6 @@ def emit_inputs(draft: Draft, arguments: tuple[Any, ...]) -> None:
     inputs: list[tuple[Operation, fx.Node | Path]] = []
     checks: list[tuple[Path, Any]] = []
     for position, argument in enumerate(arguments):
-        paths, _ = tree_flatten_with_path(argument)
         if isinstance(argument, Tensor):
             operation = next(operations)
             node = draft.graph.placeholder(operation.name)
@@ -87,7 +86,7 @@ def emit_inputs(draft: Draft, arguments: tuple[Any, ...]) -> None:
             continue
         default = {} if position < required else {"default_value": argument}
         made[(position,)] = draft.graph.placeholder(f"argument_{position}", **default)
-        for path, leaf in paths:
+        for path, leaf in _leaves(argument):
             if isinstance(leaf, Tensor):
                 inputs.append((next(operations), (position, *path)))
             else:
@@ -99,6 +98,18 @@ def emit_inputs(draft: Draft, arguments: tuple[Any, ...]) -> None:
     for place, leaf in checks:
         if leaf is None or isinstance(leaf, bool | int | float | str):
             draft.graph.call_function(expect, (_at(draft.graph, made, place), leaf))
+
+
+def _leaves(argument: Any) -> list[tuple[Path, Any]]:
+    """What lies in a container, with its path."""
+    try:
+        return [(tuple(path), leaf) for path, leaf in tree_flatten_with_path(argument)[0]]
+    except ValueError as error:
+        raise ModelError(
+            f"an argument of the network is a {type(argument).__name__}, in which the places of "
+            "tensors are not known: register it with keys (torch.utils._pytree), or give a "
+            "dictionary or list"
+        ) from error
 
 
 def _at(graph: fx.Graph, made: dict[Path, fx.Node], path: Path) -> fx.Node:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from leanline.compaction.build import Built
 from leanline.compaction.draft import Refs
@@ -75,7 +75,7 @@ def compare(model: nn.Module, small: nn.Module, inputs: tuple[Any, ...]) -> tupl
 def worst(expected: object, found: object) -> tuple[int, float]:
     """The tensor of two containers that deviates most, and by how much."""
     wanted, have = tensors_of(expected), tensors_of(found)
-    if len(wanted) != len(have):
+    if len(wanted) != len(have) or _rest(expected) != _rest(found):
         return 0, float("inf")
     errors = []
     for want, got in zip(wanted, have, strict=True):
@@ -85,6 +85,12 @@ def worst(expected: object, found: object) -> tuple[int, float]:
         errors.append(0.0 if tied else error)
     index = max(range(len(errors)), key=errors.__getitem__, default=0)
     return index, errors[index] if errors else 0.0
+
+
+def _rest(value: object) -> list[object]:
+    """Numbers and texts among the outputs."""
+    kinds = bool | int | float | str | None
+    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, kinds) and leaf == leaf]
 
 
 class _Watched(Replay):
