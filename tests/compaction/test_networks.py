@@ -30,7 +30,7 @@ def other_size(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
-@pytest.mark.parametrize("keep, cleaned", [(0.5, True), (0.2, True), (0.5, False)])
+@pytest.mark.parametrize("keep, cleaned", [(0.2, True), (0.5, False)])
 def test_the_smaller_network_computes_the_same(name: str, keep: float, cleaned: bool) -> None:
     model, inputs = make(name)
     graph = trace(model, inputs)
