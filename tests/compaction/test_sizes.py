@@ -164,6 +164,18 @@ def test_any_size(name: str, tmp_path: Path) -> None:
         assert torch.equal(loaded(images), small(images))
 
 
+def test_dead_layers_are_left_out_where_odd_sizes_were_traced() -> None:
+    model = randomise(unet(pad_in_case), 0)
+    with torch.no_grad():
+        model.get_parameter("c.bias").zero_()
+    nothing = torch.zeros(4, 4, dtype=torch.bool)
+    apply_masks(model, {"c.weight": nothing})
+    small = compact(model, torch.zeros(1, 2, 24, 24))
+    assert small.meta["sizes"] == "any"
+    assert small.get_parameter("d.weight").shape[1] < 8
+    assert not any(name.startswith("c.") for name, _ in small.named_parameters())
+
+
 def test_from_an_odd_example() -> None:
     model = pruned(randomise(UNet4(1, 2, width=2), 0))
     small = compact(model, torch.zeros(1, 1, 25, 22))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import fx, nn
@@ -128,7 +128,7 @@ class _Search:
         if not (self._runs(one) and self._runs(other)):
             return None
         try:
-            program = trace_program(self._model, one)
+            program = replace(trace_program(self._model, one), kept=self._base.program.kept)
             built = build(self._model, program, plan_compaction(program), one)
         except (ModelError, DifferentError) as error:
             self.reason = str(error)

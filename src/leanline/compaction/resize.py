@@ -89,7 +89,8 @@ def find_trials(arguments: tuple[Any, ...]) -> Iterator[Trial]:
     ]
     first = tensors[0].shape[0] if tensors[0].ndim else 0
     same: Mapping[int, int] = {}
-    more, most = ({first: first + 1}, {first: first + 2}) if first else (same, same)
+    others = [size for size in (2, 3, 4) if size != first]
+    more, most = ({first: size} if first else same for size in others[:2])
     news = [
         [_multiples(group, axis, larger) for axis, group in enumerate(sizes)]
         for larger in (False, True)
