@@ -15,7 +15,7 @@ from leanline.compaction.onnx_axes import Freedom, Sizes, axes_of, find_freedom,
 from leanline.compaction.onnx_file import LARGEST, load_onnx, onnx_part, onnx_session
 from leanline.compaction.onnx_flat import FlatNetwork
 from leanline.compaction.onnx_translate import TranslationError, quiet, translate
-from leanline.errors import CheckpointError, ModelError
+from leanline.errors import ModelError
 from leanline.graph.agreement import deviation
 from leanline.masks import baked_copy
 from leanline.records.atomic import atomic_write
@@ -174,14 +174,17 @@ def _export(
         raise _OtherSizeError(f"PyTorch computes with {', '.join(made.fixed)} as a number")
     temporary.write_bytes(made.model.SerializeToString())
     model = load_onnx(temporary)
-    onnx_part("onnx.checker").check_model(model, full_check=True)
-    session = onnx_session(model)
+    try:
+        onnx_part("onnx.checker").check_model(model, full_check=True)
+        session = onnx_session(model)
+    except Exception as problem:  # the checker's errors share no class
+        raise TranslationError(f"the exported file is not valid: {short(problem)}") from problem
     compared = [network.example, *([resized(network.example, free)] if free else [])]
     worst = 0.0
     for inputs in compared:
         try:
             worst = max(worst, _deviation(network, session, inputs))
-        except (ModelError, CheckpointError) as problem:
+        except ModelError as problem:
             if all(map(_same_shape, inputs, sample)):
                 raise
             raise _OtherSizeError(str(problem)) from problem

@@ -124,6 +124,8 @@ def onnx_session(
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    # idle threads would slow down what is timed in turn with it
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     options.log_severity_level = 4  # what it cannot do comes as an exception
     try:
         return runtime.InferenceSession(

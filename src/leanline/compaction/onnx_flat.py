@@ -45,7 +45,8 @@ class FlatNetwork(nn.Module):
         self.inputs = _names(
             [[arguments[int(path[0])]] * several + path[1:] for path in paths], "input"
         )
-        self.outputs = _names([_steps(path) for path in self._results()], "output")
+        results = [_steps(path) for path in self._results()]
+        self.outputs = _names(results, "output", self.inputs)
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Call the network."""
@@ -84,15 +85,13 @@ def _steps(path: Sequence[Any]) -> list[str]:
     ]
 
 
-def _names(paths: Sequence[list[str]], word: str) -> tuple[str, ...]:
+def _names(paths: Sequence[list[str]], word: str, taken: Sequence[str] = ()) -> tuple[str, ...]:
     """A name a tensor: `word` if there is one tensor, else its keys, numbers after `word`."""
-    if len(paths) == 1:
-        return (word,)
     found: list[str] = []
     for steps in paths:
-        name = "_".join(steps)
+        name = "_".join(steps) if len(paths) > 1 else word
         name = f"{word}_{name}" if not name or name[0].isdecimal() else name
-        while name in found:
-            name += "_"
+        while name in found or name in taken:
+            name = f"{name}_{word}"
         found.append(name)
     return tuple(found)

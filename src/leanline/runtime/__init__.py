@@ -2,6 +2,15 @@
 
 from leanline.runtime.benchmark import Timing, TimingTable, benchmark
 from leanline.runtime.compile import compile, trainable
+from leanline.runtime.onnx_network import OnnxNetwork
 from leanline.runtime.plan import plan_planes
 
-__all__ = ["Timing", "TimingTable", "benchmark", "compile", "plan_planes", "trainable"]
+__all__ = [
+    "OnnxNetwork",
+    "Timing",
+    "TimingTable",
+    "benchmark",
+    "compile",
+    "plan_planes",
+    "trainable",
+]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from leanline.compaction import export_onnx, load_onnx, onnx_session
+from leanline.compaction import export_onnx, onnx_session
 from leanline.errors import ModelError
 from leanline.runtime.network import check_threads
 from leanline.types import ExampleInputs, PathLike
@@ -36,7 +36,7 @@ class OnnxNetwork(nn.Module):
     def __init__(self, path: PathLike, threads: int | None = None) -> None:
         super().__init__()
         self.threads = check_threads(threads)
-        self._session = onnx_session(load_onnx(path), self.threads)
+        self._session = onnx_session(path, self.threads)
         self.inputs = tuple(value.name for value in self._session.get_inputs())
         self.outputs = tuple(value.name for value in self._session.get_outputs())
         self.eval()
