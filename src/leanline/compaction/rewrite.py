@@ -271,6 +271,8 @@ class Rewriter:
                 operation.settings["arguments"], operation.inputs, strict=True
             )
         }
+        if read and all(self.widths[node] < live.sum() for node in read.values()):  # of all alike
+            read[operation.settings["arguments"][0]] = self._read(operation.inputs[0], live)
 
         def resolve(node: fx.Node) -> Any:
             return read[node] if node in read else self._constant_part(node, operation, live)
