@@ -318,6 +318,7 @@ class Builder:
         value = self.values[source]
         if value.channels % 2:
             return self.flip(source)
+        self.any_size = False  # the trace holds the sizes of the view as numbers
 
         def rearrange(x: Tensor) -> Tensor:
             half = x.view(x.shape[0], 2, x.shape[1] // 2, *x.shape[2:])
