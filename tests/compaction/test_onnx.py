@@ -113,6 +113,11 @@ class Flat(nn.Module):
         return self.linear(self.conv(x).relu().flatten(1))
 
 
+class Torn(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(-1, 1, 8, 8) * 2
+
+
 class Fixed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x.reshape(2, 1, 8, 8) * 2
@@ -129,6 +134,8 @@ def test_axes_that_are_fixed_are_named(tmp_path: Path, caplog: pytest.LogCapture
     assert found.free == () and set(found.fixed) == {"batch", "height", "width"}
     assert "batch is fixed: the network fails at batch 3" in caplog.text
     assert found.checked == (((2, 1, 8, 8),),)
+    found = ll.export_onnx(Torn(), pictures(2, 1, 8, 8), tmp_path / "net.onnx")
+    assert found.free == ("batch",)
 
 
 def test_one_and_three_dimensions(tmp_path: Path) -> None:

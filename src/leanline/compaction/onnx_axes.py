@@ -56,7 +56,7 @@ class Freedom:
 def axes_of(inputs: Sequence[Tensor]) -> dict[str, Axis]:
     """The axes of batch x channels x pixels that inputs have, by name."""
     found: dict[str, list[tuple[int, int]]] = {}
-    first = next((tensor.shape[0] for tensor in inputs if tensor.ndim), 0)
+    first = _batch(inputs)
     for index, tensor in enumerate(inputs):
         if tensor.ndim and tensor.shape[0] == first:
             found.setdefault("batch", []).append((index, 0))
@@ -83,54 +83,61 @@ def resized(inputs: Sequence[Tensor], sizes: Sizes) -> tuple[Tensor, ...]:
     )
 
 
-def find_freedom(run: Callable[..., object], inputs: Sequence[Tensor]) -> Freedom:
+def find_freedom(run: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor]) -> Freedom:
     """Try other sizes, axis by axis and then all together.
 
     Args:
-        run: the network, called with the inputs.
+        run: the network, from tensors to tensors.
         inputs: the example, which it runs on.
     """
+    trial = _Trial(run, inputs)
     free: dict[str, Callable[[int], int]] = {}
     fixed: dict[str, str] = {}
     for name, axis in axes_of(inputs).items():
         reasons = []
         for change in axis.candidates:
-            reason = _failure(run, resized(inputs, {name: change}))
+            reason = trial.failure({name: change})
             if reason is None:
                 free[name] = change
                 break
             index, dimension = axis.places[0]
-            reasons.append(
-                f"the network fails at {name} {change(inputs[index].shape[dimension])}: {reason}"
-            )
+            size = change(inputs[index].shape[dimension])
+            reasons.append(f"the network fails at {name} {size}: {reason}")
         else:
             fixed[name] = reasons[0]
-    return _together(run, inputs, free, fixed)
-
-
-def _together(
-    run: Callable[..., object],
-    inputs: Sequence[Tensor],
-    free: dict[str, Callable[[int], int]],
-    fixed: dict[str, str],
-) -> Freedom:
-    """All free axes at once: a network may want pictures that are square, say."""
-    while free:
-        reason = _failure(run, resized(inputs, free))
-        if reason is None:
-            break
+    while free and (reason := trial.failure(free)) is not None:  # square pictures alone, say
         name, _ = free.popitem()
         fixed[name] = f"the network fails where other axes change too: {reason}"
     return Freedom(free, fixed)
 
 
-def _failure(run: Callable[..., object], inputs: Sequence[Tensor]) -> str | None:
-    try:
+class _Trial:
+    """A network at sizes that it may not be made for."""
+
+    def __init__(self, run: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor]) -> None:
+        self._run = run
+        self._inputs = inputs
         with torch.no_grad():
-            run(*inputs)
-    except Exception as problem:  # any: it is the user's network
-        return short(problem)
-    return None
+            self._rows = [len(output) if output.ndim else 0 for output in run(*inputs)]
+
+    def failure(self, sizes: Sizes) -> str | None:
+        """What goes wrong at other sizes; None if nothing does."""
+        tensors = resized(self._inputs, sizes)
+        try:
+            with torch.no_grad():
+                outputs = self._run(*tensors)
+        except Exception as problem:  # any: it is the user's network
+            return short(problem)
+        batch, now = _batch(self._inputs), _batch(tensors)
+        for number, (rows, output) in enumerate(zip(self._rows, outputs, strict=False)):
+            # a reshape to numbers makes several pictures of a larger one, without an error
+            if rows and rows == batch and len(output) != now:
+                return f"{now} pictures in, {len(output)} out, in output {number}"
+        return None
+
+
+def _batch(inputs: Sequence[Tensor]) -> int:
+    return next((tensor.shape[0] for tensor in inputs if tensor.ndim), 0)
 
 
 def short(problem: BaseException) -> str:
