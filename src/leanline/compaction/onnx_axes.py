@@ -94,17 +94,17 @@ def find_freedom(run: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor])
     free: dict[str, Callable[[int], int]] = {}
     fixed: dict[str, str] = {}
     for name, axis in axes_of(inputs).items():
-        reasons = []
+        index, dimension = axis.places[0]
+        tried: dict[int, str] = {}
         for change in axis.candidates:
             reason = trial.failure({name: change})
             if reason is None:
                 free[name] = change
                 break
-            index, dimension = axis.places[0]
-            size = change(inputs[index].shape[dimension])
-            reasons.append(f"the network fails at {name} {size}: {reason}")
+            tried.setdefault(change(inputs[index].shape[dimension]), reason)
         else:
-            fixed[name] = reasons[0]
+            sizes = ", ".join(map(str, tried))
+            fixed[name] = f"the network fails at {name} {sizes}: {next(iter(tried.values()))}"
     while free and (reason := trial.failure(free)) is not None:  # square pictures alone, say
         name, _ = free.popitem()
         fixed[name] = f"the network fails where other axes change too: {reason}"
