@@ -1,7 +1,7 @@
 # What `import leanline as ll` offers, by the module that holds it. `__init__.py` reads this file.
 
 from . import data, graph, models, norms
-from .compaction import compact, load, save
+from .compaction import compact, export_onnx, load, save
 from .errors import (
     CheckpointError,
     ConfigError,
@@ -48,6 +48,7 @@ __all__ = [
     "compact",
     "compile",
     "data",
+    "export_onnx",
     "get_masks",
     "graph",
     "load",

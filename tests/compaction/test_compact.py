@@ -173,6 +173,9 @@ SPECIAL = {
         a=conv(2, 4), d=conv(2, 4, bias=False),
     ),
     "classes": lambda: Special(lambda m, x: (m.a(x).argmax(1), m.a(x) > 0), a=conv(2, 4)),
+    "one channel for all": lambda: Special(
+        lambda m, x: m.a(functional.softplus(torch.cat([x[:, :1], x[:, :1]], 1))), a=conv(2, 4)
+    ),
     "dictionary": lambda: Special(
         lambda m, x: {"seg": m.a(x), "more": [m.b(x), m.a(x).mean((2, 3))]},
         a=conv(2, 4), b=conv(2, 3),

@@ -82,6 +82,8 @@ def emit_elementwise(draft: Draft, operation: Operation) -> None:
         argument: _read_alike(draft, index, live)
         for argument, index in zip(operation.settings["arguments"], operation.inputs, strict=True)
     }
+    if read and all(draft.widths[node] < live.sum() for node in read.values()):  # of all alike
+        read[operation.settings["arguments"][0]] = draft.read(operation.inputs[0], live)
 
     def resolve(node: fx.Node) -> Any:
         return read[node] if node in read else _constant_part(draft, node, operation, live)
