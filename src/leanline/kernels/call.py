@@ -243,6 +243,7 @@ class Call:
                 lambda member, i=image, p=planes, c=counter: self._steps(  # type: ignore[misc]
                     i, p, outputs, (c, member, threads)
                 ),
+                lambda c=counter: c.__setitem__(1, 1),  # type: ignore[misc]
             )
             self._unload(image, planes, outputs)
 
@@ -280,6 +281,11 @@ class Call:
         """Gradients of images (none unless ``to_images``), taps, biases, head and head biases."""
         program, plan = self.program, _backward_plan(self.program, self.sizes)
         mirror, size = plan.mirror, self.plan.places.size
+        if held.dtype != np.float32 or held.size != self.batch * size:
+            raise ModelError(
+                f"got {held.size} activations of {held.dtype}: the pictures need "
+                f"{self.batch * size} of float32, as planes_forward returned them"
+            )
         given = [tensor.detach().contiguous().numpy() for tensor in grads]
         taps, _, head, _ = self.numbers
         matrix = np.zeros((plan.head_planes.size, program.head_outputs), np.float32)

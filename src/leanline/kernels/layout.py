@@ -12,6 +12,7 @@ from leanline.kernels.program import Ids, PlaneProgram, Sizes, Table
 from leanline.kernels.window import TILE
 
 LINE = 16  # floats of a cache line
+_LARGEST = 1 << 44  # floats of a buffer; offsets stay far from what an int64 holds
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Places:
         slots: place of each plane among those of its grid; planes may share one.
 
     Raises:
-        ModelError: the pictures do not fit the program.
+        ModelError: the pictures do not fit the program, or no memory would hold its planes.
     """
 
     def __init__(self, program: PlaneProgram, sizes: Sizes, slots: Ids) -> None:
@@ -119,16 +120,20 @@ class Places:
         for plane, grid in enumerate(program.grid.tolist()):
             counts[grid] = max(counts[grid], int(slots[plane]) + 1)
         pitches = [layout.pitch for layout in self.layouts]
+        farthest = int(program.windows[:, 3:7].max())
+        strides = max(layout.stride for layout in self.layouts)
+        # room for tiles that read past the end, at the largest stride and dilation
+        room = strides * 10 * farthest + TILE * (farthest + 1)
+        needed = room + sum(n * pitch for n, pitch in zip(counts, pitches, strict=True))
+        if needed > _LARGEST:
+            raise ModelError(f"an image would need {needed} numbers: no memory holds that")
         starts = np.cumsum([0, *(n * pitch for n, pitch in zip(counts, pitches, strict=True))])
         origins = [layout.origin for layout in self.layouts]
         grid = program.grid
         self.at: Ids = (
             starts[grid] + slots * np.asarray(pitches)[grid] + np.asarray(origins)[grid]
         ).astype(np.int64)
-        # room for tiles that read past the end, at the largest stride and dilation
-        farthest = int(program.windows[:, 3:7].max())
-        strides = max(layout.stride for layout in self.layouts)
-        self.size = int(starts[-1]) + strides * 10 * farthest + TILE * (farthest + 1)
+        self.size = needed
         self.key = (self.layouts, tuple(counts), self.size, program.padding)
 
     @cached_property

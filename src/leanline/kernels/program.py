@@ -162,9 +162,9 @@ class PlaneProgram:
         for from_grid, to_grid, number in self.transitions:
             if from_grid not in known:
                 raise ModelError(f"a plane program reads grid {from_grid} before it has a size")
-            if self.window(number).kind == LARGEST and number in set(window[last - first != 1]):
-                raise ModelError("a plane program takes the largest value of several planes")
             known.add(to_grid)
+        if (self.windows[window[last - first != 1], 0] == LARGEST).any():
+            raise ModelError("a plane program takes the largest value of no plane or of several")
         mixed = self.grid[self.source] != np.repeat(self.sources, last - first)
         groups = [self.grid[ids] for ids in (*self.outputs, self.head)]
         if mixed.any() or any(ids.size and ids.min() != ids.max() for ids in groups):
