@@ -119,13 +119,15 @@ def run(seed: int, damaged: int) -> str:
         places = Places(program, tuple(draft.sizes), schedule(program).slots)
     except ModelError:
         return "refused"
-    numbers = sum(a * b for a, b in places.sizes) * (len(program.grid) + program.head_outputs)
-    if max(places.size, int(program.taps_at[-1]), numbers) > TOO_LARGE:
+    pixels = sum(a * b for a, b in places.sizes) * (len(program.grid) + program.head_outputs)
+    if max(places.size, int(program.taps_at[-1]), pixels) > TOO_LARGE:
         return "too large"
     case = make_case(program, 1, draft.sizes, seed)
-    images, parameters = ([guarded(t).requires_grad_() for t in p] for p in case.cast(torch.float32))
-    planes_infer([t.detach() for t in images], *(t.detach() for t in parameters), key, draft.threads)
-    outputs = planes_forward(images, *parameters, key, draft.threads)[:-1]
+    leaves = case.cast(torch.float32)
+    images, numbers = ([guarded(tensor).requires_grad_() for tensor in part] for part in leaves)
+    with torch.no_grad():
+        planes_infer(images, *numbers, key, draft.threads)
+    outputs = planes_forward(images, *numbers, key, draft.threads)[:-1]
     torch.autograd.backward(outputs, [guarded(torch.ones_like(out)) for out in outputs])
     return "ran"
 

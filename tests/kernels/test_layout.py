@@ -38,7 +38,7 @@ def test_planes_do_not_overlap(draft: Draft, shared: bool) -> None:
     for (grid, _), begin in at.items():
         layout = places.layouts[grid]
         filled = cells(begin, layout, layout.filled)
-        assert 0 <= filled.min() and filled.max() < places.size
+        assert filled.min() >= 0 and filled.max() < places.size
         assert np.unique(filled).size == filled.size
         written[filled] += 1
     assert written.max() == 1
@@ -46,7 +46,7 @@ def test_planes_do_not_overlap(draft: Draft, shared: bool) -> None:
         layout = places.layouts[grid]
         around = np.setdiff1d(cells(begin, layout, layout.halo), cells(begin, layout, 0))
         if around.size:
-            assert 0 <= around.min() and around.max() < places.size
+            assert around.min() >= 0 and around.max() < places.size
         for (other, _), there in at.items():
             assert not np.isin(around, cells(there, places.layouts[other], 0)).any()
 

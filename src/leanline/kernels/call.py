@@ -31,17 +31,18 @@ class _Plan:
     Args:
         program: the program.
         sizes: height and width of each input.
-        order: when planes are needed; None keeps every plane.
+        order: how it is run; the head adds up in one order in training and inference, so that
+            both give the same bits.
+        slots: place of each plane among those of its grid.
     """
 
-    def __init__(self, program: PlaneProgram, sizes: Sizes, order: Schedule | None) -> None:
+    def __init__(
+        self, program: PlaneProgram, sizes: Sizes, order: Schedule, slots: np.ndarray
+    ) -> None:
         count = program.head.size
-        everything = np.asarray([(len(program.steps), 0, count)] * bool(count), np.int64)
-        slots = _all_apart(program) if order is None else order.slots
         self.program = program
         self.places = places = Places(program, sizes, slots)
-        self.columns = np.arange(count) if order is None else order.order
-        chunks = everything.reshape(-1, 3) if order is None else order.chunks
+        self.columns = order.order
         self.mode = MODES[program.padding]
         head_grid = int(program.grid[program.head[0]]) if count else 0
         self.head_size = places.sizes[head_grid] if count else (0, 0)
@@ -53,7 +54,7 @@ class _Plan:
             program.grid[program.steps[:, PLANE]],
             program.taps_at,
             _meetings(program, places.at),
-            chunks,
+            order.chunks,
         )
         self.offsets = (
             places.at,
@@ -86,7 +87,8 @@ class _BackwardPlan:
         self.mirror: Gradients = data_gradients(program)
         self.places = Places(program, sizes, self.mirror.slots)
         at = forward.places.at
-        self.head_planes, self.rows = np.unique(program.head, return_inverse=True)
+        columns = program.head[forward.columns]
+        self.head_planes, self.rows = np.unique(columns, return_inverse=True)
         given = [plane for planes in program.outputs for plane in planes.tolist()]
         head_grid = forward.offsets[5]
         self.seed_layout = layout = self.places.layouts[head_grid]
@@ -124,7 +126,9 @@ def _schedule(program: PlaneProgram) -> Schedule:
 
 @functools.lru_cache(maxsize=128)
 def _plan(program: PlaneProgram, sizes: Sizes, keeps_planes: str) -> _Plan:
-    return _Plan(program, sizes, _schedule(program) if keeps_planes == "none" else None)
+    order = _schedule(program)
+    slots = order.slots if keeps_planes == "none" else _all_apart(program)
+    return _Plan(program, sizes, order, slots)
 
 
 @functools.lru_cache(maxsize=32)

@@ -159,7 +159,7 @@ class PlaneProgram:
         if (self.source >= readers).any():
             raise ModelError("a plane program reads a plane before it is computed")
         known = set(self.inputs[:, 0].tolist())
-        for from_grid, to_grid, number in self.transitions:
+        for from_grid, to_grid, _ in self.transitions:
             if from_grid not in known:
                 raise ModelError(f"a plane program reads grid {from_grid} before it has a size")
             known.add(to_grid)
