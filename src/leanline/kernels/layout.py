@@ -10,6 +10,7 @@ import numpy as np
 from leanline.errors import ModelError
 from leanline.kernels.program import Ids, PlaneProgram, Sizes, Table
 from leanline.kernels.window import TILE
+from leanline.kernels.windows import Pixels
 
 LINE = 16  # floats of a cache line
 _LARGEST = 1 << 44  # floats of a buffer; offsets stay far from what an int64 holds
@@ -60,10 +61,10 @@ def grid_sizes(program: PlaneProgram, sizes: Sizes) -> Sizes:
         ModelError: planes of one grid would have different sizes, or no pixels; the message says
             which picture size does not work.
     """
-    known: dict[int, tuple[int, int]] = {}
+    known: dict[int, tuple[Pixels, Pixels]] = {}
     given = ", ".join(f"{height} x {width}" for height, width in sizes)
 
-    def note(grid: int, size: tuple[int, int]) -> None:
+    def note(grid: int, size: tuple[Pixels, Pixels]) -> None:
         if min(size) < 1:
             raise ModelError(f"pictures of {given} are too small for this network")
         if known.setdefault(grid, size) != size:

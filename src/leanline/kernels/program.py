@@ -19,11 +19,11 @@ from jaxtyping import Int64
 from leanline.errors import ModelError
 from leanline.kernels.conv3 import SHAPES
 from leanline.kernels.halo import MODES
-from leanline.kernels.windows import COLUMNS, CONVOLVE, LARGEST, Window
+from leanline.kernels.windows import COLUMNS, CONVOLVE, LARGEST, Pixels, Window
 
 Table = Int64[np.ndarray, "_ _"]
 Ids = Int64[np.ndarray, "_"]
-Sizes = tuple[tuple[int, int], ...]
+Sizes = tuple[tuple[Pixels, Pixels], ...]
 """Height and width, of several pictures."""
 
 PLANE, WINDOW, FIRST, LAST, RELU, SHAPE = range(6)
