@@ -105,18 +105,18 @@ def assert_same_bits(have: Sequence[Tensor], want: Sequence[Tensor]) -> None:
         assert torch.equal(a.view(torch.int32), b.view(torch.int32))
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(draft=drafts())
 def test_any_thread_count_and_reused_buffers_give_the_same_bits(draft: Draft) -> None:
     case = draft.make()
     first = outputs_and_gradients(case, 1)
     count = len(case.program.outputs) + (case.program.head.size > 0)
-    for threads in (1, 2, 5):  # more than images: rows go to threads
+    for threads in (1, 2, 4):  # more than images: rows go to threads
         assert_same_bits(outputs_and_gradients(case, threads), first)
         assert_same_bits(run(case, threads), first[:count])
 
 
-@pytest.mark.parametrize("threads", [2, 3, 4, 7, 16])
+@pytest.mark.parametrize("threads", [2, 3, 8])
 @pytest.mark.parametrize("height", [2, 14, 34, 62])
 def test_rows_on_threads_give_the_same_bits(threads: int, height: int) -> None:
     case = make_case(hourglass(), 2, [(height, 40), (height // 2, 20)], height)
@@ -150,7 +150,7 @@ def outside(layouts: Sequence[Geometry], counts: Sequence[int], size: int, borde
     return mask
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(draft=drafts())
 def test_what_lies_outside_the_pictures_stays_zero(draft: Draft) -> None:
     call._buffers._free.clear()
@@ -158,7 +158,6 @@ def test_what_lies_outside_the_pictures_stays_zero(draft: Draft) -> None:
     case = draft.make()
     run(case, draft.threads)
     outputs_and_gradients(case, draft.threads)
-    gc.collect()
     assert call._buffers.held
     kinds = set()
     for key, stack in call._buffers._free.items():

@@ -76,7 +76,8 @@ class PlaneProgram:
         """Grid that each step reads; that of its own plane where it reads nothing."""
         first, last = self.steps[:, FIRST], self.steps[:, LAST]
         read = np.append(self.source, 0)[np.minimum(first, self.source.size)]
-        return np.where(last > first, self.grid[read], self.grid[self.steps[:, PLANE]])
+        found: Ids = np.where(last > first, self.grid[read], self.grid[self.steps[:, PLANE]])
+        return found
 
     @cached_property
     def transitions(self) -> tuple[tuple[int, int, int], ...]:

@@ -91,10 +91,11 @@ class Window:
             (self.top, self.left),
             strict=True,
         )
-        return max(
+        far: int = max(
             max(before, (out - 1) * step - before + (taps - 1) * dilation - (size - 1), 0)
             for size, out, taps, step, dilation, before in ends
         )
+        return far
 
     @property
     def mirrored(self) -> Window:
