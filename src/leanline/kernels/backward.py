@@ -17,10 +17,9 @@ from leanline.kernels.windows import CONVOLVE, LARGEST
 def _seed(picture, channel, planes, at, grid, add):  # type: ignore[no-untyped-def]
     for y in range(grid[HEIGHT]):
         begin = at + y * grid[STRIDE]
-        if add:
-            planes[begin : begin + grid[WIDTH]] += picture[channel, y]
-        else:
-            planes[begin : begin + grid[WIDTH]] = picture[channel, y]
+        row, line = planes[begin : begin + grid[WIDTH]], picture[channel, y]
+        for x in range(line.size):
+            row[x] = row[x] + line[x] if add else line[x]
 
 
 @nb.njit(nogil=True, cache=True)

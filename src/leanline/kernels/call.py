@@ -32,17 +32,18 @@ class _Plan:
     Args:
         program: the program.
         sizes: height and width of each input.
-        order: when planes are needed; None keeps every plane.
+        order: how it is run; the head adds up in one order in training and inference, so that
+            both give the same bits.
+        slots: place of each plane among those of its grid.
     """
 
-    def __init__(self, program: PlaneProgram, sizes: Sizes, order: Schedule | None) -> None:
+    def __init__(
+        self, program: PlaneProgram, sizes: Sizes, order: Schedule, slots: np.ndarray
+    ) -> None:
         count = program.head.size
-        everything = np.asarray([(len(program.steps), 0, count)] * bool(count), np.int64)
-        slots = _all_apart(program) if order is None else order.slots
         self.program = program
         self.places = places = Places(program, sizes, slots)
-        self.columns = np.arange(count) if order is None else order.order
-        chunks = everything.reshape(-1, 3) if order is None else order.chunks
+        self.columns = order.order
         self.mode = MODES[program.padding]
         head_grid = int(program.grid[program.head[0]]) if count else 0
         self.head_size = places.sizes[head_grid] if count else (0, 0)
@@ -54,7 +55,7 @@ class _Plan:
             program.grid[program.steps[:, PLANE]],
             program.taps_at,
             _meetings(program, places.at),
-            chunks,
+            order.chunks,
         )
         self.offsets = (
             places.at,
@@ -87,7 +88,8 @@ class _BackwardPlan:
         self.mirror: Gradients = data_gradients(program)
         self.places = Places(program, sizes, self.mirror.slots)
         at = forward.places.at
-        self.head_planes, self.rows = np.unique(program.head, return_inverse=True)
+        columns = program.head[forward.columns]
+        self.head_planes, self.rows = np.unique(columns, return_inverse=True)
         given = [plane for planes in program.outputs for plane in planes.tolist()]
         head_grid = forward.offsets[5]
         self.seed_layout = layout = self.places.layouts[head_grid]
@@ -124,7 +126,9 @@ def _schedule(program: PlaneProgram) -> Schedule:
 
 @functools.lru_cache(maxsize=128)
 def _plan(program: PlaneProgram, sizes: Sizes, keeps_planes: str) -> _Plan:
-    return _Plan(program, sizes, _schedule(program) if keeps_planes == "none" else None)
+    order = _schedule(program)
+    slots = order.slots if keeps_planes == "none" else _all_apart(program)
+    return _Plan(program, sizes, order, slots)
 
 
 @functools.lru_cache(maxsize=32)
@@ -243,6 +247,7 @@ class Call:
                 lambda member, i=image, p=planes, c=counter: self._steps(  # type: ignore[misc]
                     i, p, outputs, (c, member, threads)
                 ),
+                lambda c=counter: c.__setitem__(1, 1),  # type: ignore[misc]
             )
             self._unload(image, planes, outputs)
 
@@ -297,6 +302,11 @@ class Call:
         """Gradients of images (none unless ``to_images``), taps, biases, head and head biases."""
         program, plan = self.program, _backward_plan(self.program, self.sizes)
         mirror, size = plan.mirror, self.plan.places.size
+        if held.dtype != np.float32 or held.size != self.batch * size:
+            raise ModelError(
+                f"got {held.size} activations of {held.dtype}: the pictures need "
+                f"{self.batch * size} of float32, as planes_forward returned them"
+            )
         given = [tensor.detach().contiguous().numpy() for tensor in grads]
         taps, _, head, _ = self.numbers
         matrix = np.zeros((plan.head_planes.size, program.head_outputs), np.float32)
