@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from leanline.compaction import export_onnx, onnx_session
 from leanline.errors import ModelError
-from leanline.runtime.network import check_threads
+from leanline.runtime.region import check_threads
 from leanline.types import ExampleInputs, PathLike
 
 
