@@ -356,7 +356,8 @@ class Call:
 
         each(self.batch, threads, work)
         of_taps, of_bias, of_columns, of_head_bias = (part.sum(0) for part in sums)
-        of_head = of_columns[plan.rows].T  # a plane may be read twice
+        of_head = np.empty((program.head_outputs, program.head.size))
+        of_head[:, self.plan.columns] = of_columns[plan.rows].T  # a plane may be read twice
         found = (np.ascontiguousarray(part, np.float32) for part in (of_taps, of_bias, of_head))
         return (inputs, *map(torch.from_numpy, (*found, of_head_bias.astype(np.float32))))  # type: ignore[return-value]
 
