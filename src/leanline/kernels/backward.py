@@ -45,7 +45,7 @@ def _is_plain(window):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(nogil=True, cache=True)
-def backward_image(program, mirror, places, numbers, buffers, results, count):  # type: ignore[no-untyped-def]
+def backward_image(program, mirror, places, numbers, buffers, results):  # type: ignore[no-untyped-def]
     """Gradients of one image; those of parameters are float64 and added to.
 
     Args:
@@ -61,7 +61,6 @@ def backward_image(program, mirror, places, numbers, buffers, results, count):  
         buffers: activations, gradient planes, gradient planes of the head's outputs.
         results: gradients of taps, biases, head (planes that it reads x outputs) and head
             biases.
-        count: how many of the data gradient's steps to run.
     """
     steps, windows, from_grids, taps_at = program
     mirror_steps, mirror_windows, mirror_taps_at, first_taps = mirror
@@ -78,7 +77,7 @@ def backward_image(program, mirror, places, numbers, buffers, results, count):  
             grad_head_bias[k] += plane_sum(seeds, seed_at[k], stride, height, width)
     step = steps.shape[0]
     # Plane by plane, so that a plane's gradient is in the cache for all that is done with it.
-    for row in range(count):
+    for row in range(mirror_steps.shape[0]):
         plane, window, first, last, start, gate, whole, from_grid, to_grid = mirror_steps[row]
         here, there = at[plane], grad_at[plane]
         grid = grids[to_grid]

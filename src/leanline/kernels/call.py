@@ -106,8 +106,6 @@ class _BackwardPlan:
             head_grid,
             forward.mode,
         )
-        computed = self.mirror.steps[:, PLANE] >= program.channels
-        self.steps_to_parameters = int(computed.sum())
         self.output_at, self.again = [], []
         seen: set[int] = set()
         for planes in program.outputs:
@@ -311,7 +309,6 @@ class Call:
         taps, _, head, _ = self.numbers
         matrix = np.zeros((plan.head_planes.size, program.head_outputs), np.float32)
         np.add.at(matrix, plan.rows, head.reshape(program.head_outputs, program.head.size).T)
-        steps = len(mirror.steps) if to_images else plan.steps_to_parameters
         sums = (
             np.zeros((self.batch, taps.size)),
             np.zeros((self.batch, len(program.steps))),
@@ -345,7 +342,6 @@ class Call:
                 (mirrored, matrix),
                 (held[i * size : (i + 1) * size], planes, seeds),
                 (sums[0][i], sums[1][i], sums[2][i], sums[3][i]),
-                steps,
             )
             channel = 0
             for picture, grid in zip(pictures, self.plan.input_grids, strict=False):
