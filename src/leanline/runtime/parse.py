@@ -9,7 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional
+from torch.utils._pytree import tree_map
 
 from leanline.compaction.pieces import zero_channels
 from leanline.kernels.windows import CONVOLVE, LARGEST, SPREAD, Window
@@ -88,7 +90,7 @@ def parse(network: fx.GraphModule, node: fx.Node) -> Parsed | None:
     """Read one operation; None where the plane kernels do not do it.
 
     Args:
-        network: with shapes noted by `torch.fx.passes.shape_prop.ShapeProp`.
+        network: with shapes noted by `note_shapes`.
         node: one of its operations.
     """
     if not _is_picture(node) or not all(map(_is_picture, values_read(node))):
@@ -106,6 +108,16 @@ def values_read(node: fx.Node) -> list[fx.Node]:
     first = node.args[0] if node.args else None
     given = [*first, *node.args[1:]] if isinstance(first, list | tuple) else list(node.args)
     return [source for source in given if isinstance(source, fx.Node) and source.op != "get_attr"]
+
+
+def note_shapes(network: fx.GraphModule, arguments: tuple[Any, ...]) -> None:
+    """Note the shape of every value at some arguments, on the graph's nodes.
+
+    The arguments and the random state stay as they are.
+    """
+    copies = tree_map(lambda x: x.clone() if isinstance(x, Tensor) else x, arguments)
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        ShapeProp(network).propagate(*copies)
 
 
 def shape_of(node: fx.Node) -> torch.Size | None:
@@ -168,7 +180,14 @@ def _arguments(node: fx.Node, names: tuple[str, ...], defaults: tuple[Any, ...])
 
 
 def _mean(_: fx.GraphModule, node: fx.Node) -> Parsed | None:
-    names = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor")
+    names = (
+        "kernel_size",
+        "stride",
+        "padding",
+        "ceil_mode",
+        "count_include_pad",
+        "divisor_override",
+    )
     size, step, around, ceil, counts, divisor = _arguments(
         node, names, (None, None, 0, False, True, None)
     )

@@ -11,7 +11,7 @@ from leanline.errors import ConfigError, ModelError
 from leanline.kernels.ops import planes_infer
 from leanline.kernels.program import PlaneProgram
 from leanline.kernels.registry import register
-from leanline.runtime.builder import Builder, Numbers, Value
+from leanline.runtime.builder import ZERO, Builder, Numbers, Value
 from leanline.runtime.interpret import interpret, set_head, set_shapes
 from leanline.runtime.parse import Convolution, shape_of, values_read
 from leanline.runtime.partition import Region
@@ -43,7 +43,7 @@ def build_program(
     last = _head_of(region)
     for node, parsed in region.nodes.items():
         sources = [values[source] for source in values_read(node)]
-        if node is last and any(plane >= 0 for plane in sources[0].planes):
+        if node is last and not any(sources[0].around) and set(sources[0].planes) != {ZERO}:
             assert isinstance(parsed, Convolution)
             set_head(builder, parsed, sources[0])
             continue
