@@ -71,7 +71,7 @@ class CompiledNetwork(nn.Module):
             return self.network(*inputs)
         return self._at_another_size(sizes, inputs)
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _at_another_size(self, sizes: Mapping[str, torch.Size], inputs: tuple[Any, ...]) -> Any:
         key = frozenset(sizes.items())
         if key not in self._others and self._any_size:

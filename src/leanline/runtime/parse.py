@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -155,7 +155,9 @@ def _convolution(layer: nn.Conv2d | nn.ConvTranspose2d) -> Convolution | None:
     if isinstance(layer, nn.ConvTranspose2d):
         kind = SPREAD
         after = (down - layer.output_padding[0], right - layer.output_padding[1])
-    window = Window(kind, rows, columns, *layer.stride, *layer.dilation, down, right, *after)
+    window = Window(
+        kind, rows, columns, *_pair(layer.stride), *_pair(layer.dilation), down, right, *after
+    )
     return Convolution(layer, window)
 
 
@@ -170,7 +172,7 @@ def _all_fixed(*values: Any) -> bool:
     return all(isinstance(v, int | float | bool) or v is None for v in flat)
 
 
-def _arguments(node: fx.Node, names: tuple[str, ...], defaults: tuple[Any, ...]) -> list[Any]:
+def _arguments(node: fx.Node, names: Sequence[str], defaults: tuple[Any, ...]) -> list[Any]:
     """The arguments behind the first one, by position or by name."""
     given = [*node.args[1:]]
     return [
@@ -180,14 +182,14 @@ def _arguments(node: fx.Node, names: tuple[str, ...], defaults: tuple[Any, ...])
 
 
 def _mean(_: fx.GraphModule, node: fx.Node) -> Parsed | None:
-    names = (
+    names = [
         "kernel_size",
         "stride",
         "padding",
         "ceil_mode",
         "count_include_pad",
         "divisor_override",
-    )
+    ]
     size, step, around, ceil, counts, divisor = _arguments(
         node, names, (None, None, 0, False, True, None)
     )
@@ -249,14 +251,14 @@ def _join(_: fx.GraphModule, node: fx.Node) -> Parsed | None:
 
 
 def _narrow(_: fx.GraphModule, node: fx.Node) -> Parsed | None:
-    _, axis, start, length = node.args
+    axis, start, length = node.args[1:]
     if axis != 1 or not isinstance(start, int) or not isinstance(length, int):
         return None
     return Take(tuple(range(start, start + length)))
 
 
 def _select(network: fx.GraphModule, node: fx.Node) -> Parsed | None:
-    _, axis, index = node.args
+    axis, index = node.args[1:]
     if axis != 1 or not isinstance(index, fx.Node) or index.op != "get_attr":
         return None
     channels = operator.attrgetter(str(index.target))(network)
@@ -283,7 +285,7 @@ def _pad(mode: str | None) -> Callable[[fx.GraphModule, fx.Node], Parsed | None]
         sides = (top, left, bottom, right)
         if len(amounts) > 4 or min(sides) < 0 or not all(isinstance(n, int) for n in sides):
             return None
-        return Pad(sides, names[given])  # type: ignore[arg-type]
+        return Pad(sides, names[given])
 
     return read
 

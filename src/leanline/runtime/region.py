@@ -65,9 +65,9 @@ def _head_of(region: Region) -> object:
             continue
         plain = parsed.window.row[1:] == (1, 1, 1, 1, 1, 1, 0, 0, 0, 0)
         inside = any(user in region.nodes for user in node.users)
-        if plain and not inside and parsed.layer.groups == 1:
-            if parsed.layer.out_channels <= LARGEST_HEAD:
-                return node
+        small = parsed.layer.groups == 1 and parsed.layer.out_channels <= LARGEST_HEAD
+        if plain and small and not inside:
+            return node
     return None
 
 
@@ -135,7 +135,7 @@ class PlaneRegion(nn.Module):
             self.register_buffer(name, torch.from_numpy(value.copy()))
 
     def __setstate__(self, state: dict[str, object]) -> None:
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
         self.key = register(self.program)
 
     def forward(self, *images: Images) -> Images | tuple[Images, ...]:

@@ -60,7 +60,8 @@ class SharedPlaneNetwork(nn.Module):
         self._sizes = {name: program.tensors[name].numel() for name in names}
         width = self.program.head.size
         places = (numbers.taps, numbers.bias, numbers.head, numbers.head_bias)
-        learned = (numbers.learned_taps, numbers.learned_bias, True, True)
+        every = np.ones(1, bool)
+        learned = (numbers.learned_taps, numbers.learned_bias, every, every)
         self._shapes = [(-1,), (-1,), (self.program.head_outputs, width), (-1,)]
         for index, (place, is_learned) in enumerate(zip(places, learned, strict=True)):
             self._add_index(index, place.reshape(-1), np.broadcast_to(is_learned, place.size))
