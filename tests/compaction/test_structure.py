@@ -39,9 +39,7 @@ pytree.register_pytree_node(
 
 
 def network(function: Any) -> nn.Module:
-    return mask_at_random(
-        randomise(Net(function, a=c3(2, 4), b=c3(2, 3), out=conv(4, 2, 1)), 0), 5
-    )
+    return mask_at_random(randomise(Net(function, a=c3(2, 4), b=c3(2, 3), out=conv(4, 2, 1)), 0), 5)
 
 
 OUTPUTS = {

@@ -182,14 +182,8 @@ def _arguments(node: fx.Node, names: Sequence[str], defaults: tuple[Any, ...]) -
 
 
 def _mean(_: fx.GraphModule, node: fx.Node) -> Parsed | None:
-    names = [
-        "kernel_size",
-        "stride",
-        "padding",
-        "ceil_mode",
-        "count_include_pad",
-        "divisor_override",
-    ]
+    names: tuple[str, ...] = ("kernel_size", "stride", "padding", "ceil_mode")
+    names += ("count_include_pad", "divisor_override")
     size, step, around, ceil, counts, divisor = _arguments(
         node, names, (None, None, 0, False, True, None)
     )
