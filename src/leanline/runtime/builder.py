@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from leanline.kernels.program import Ids, PlaneProgram
-from leanline.kernels.windows import CONVOLVE, Window
+from leanline.kernels.windows import CONVOLVE, SPREAD, Window
 
 ZERO = -1
 """The plane id of a channel that is zero everywhere."""
@@ -87,6 +87,7 @@ class Builder:
     steps: dict[int, Step] = field(default_factory=dict)
     head: Head | None = None
     _same: list[int] = field(default_factory=list)  # union-find over grids
+    _marks: dict[int, int] = field(default_factory=dict)  # a plane of each grid, made with it
     _zeros: dict[int, int] = field(default_factory=dict)
 
     def new_grid(self) -> int:
@@ -110,7 +111,7 @@ class Builder:
     def input(self, channels: int) -> Value:
         """Planes for the channels of an input; all inputs come first."""
         grid = self.new_grid()
-        first = len(self.grid)
+        first = self._marks[grid] = len(self.grid)
         self.inputs.append((grid, channels))
         self.grid += [grid] * channels
         return Value(tuple(range(first, first + channels)), grid)
@@ -118,8 +119,13 @@ class Builder:
     def add(
         self, window: Window, grid: int, source: Ids, taps: Taps, bias: float, learned: bool
     ) -> int:
-        """Compute a plane; returns its number."""
+        """Compute a plane; returns its number. One without sources is constant."""
         plane = len(self.grid)
+        root = self.root(grid)
+        if not source.size:
+            # what no input is has to read something, which says of which size it is
+            marks = [self._marks[root]] if root >= len(self.inputs) else []
+            window, source, taps = POINT, np.asarray(marks, np.int64), np.zeros((len(marks), 1))
         self.grid.append(grid)
         self.steps[plane] = Step(plane, grid, window, source, taps, bias, learned)
         return plane
@@ -129,11 +135,18 @@ class Builder:
         probes = ((64, 64), (37, 91))
         if window.kind == CONVOLVE and all(window.output(*size) == size for size in probes):
             return grid
-        return self.new_grid()
+        new, root = self.new_grid(), self.root(grid)
+        source = np.asarray([self._marks[root]], np.int64)
+        alike = Window(window.kind if window.kind == SPREAD else CONVOLVE, *window.row[1:])
+        taps = np.zeros((1, alike.taps))
+        self._marks[new] = self.add(alike, new, source, taps, 0.0, False)
+        return new
 
     def zero(self, grid: int) -> int:
         """A plane of zeros."""
         grid = self.root(grid)
+        if grid >= len(self.inputs):
+            return self._marks[grid]
         if grid not in self._zeros:
             nothing = np.zeros(0, np.int64)
             self._zeros[grid] = self.add(POINT, grid, nothing, np.zeros((0, 1)), 0.0, False)

@@ -44,7 +44,7 @@ def choose(network: fx.GraphModule, measured: Measured) -> Mapping[fx.Node, Choi
 
     Args:
         network: without batch norms where they can be folded; shapes noted by
-            `torch.fx.passes.shape_prop.ShapeProp`, at the size that counts.
+            `parse.note_shapes`, at the size that counts.
         measured: times that are known; new ones are added.
     """
     choices = {}

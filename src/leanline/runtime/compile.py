@@ -7,11 +7,11 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
-from torch.fx.passes.shape_prop import ShapeProp
-from torch.utils._pytree import tree_leaves
+from torch import fx, nn
 
 from leanline.compaction import compact
+from leanline.compaction.any_size import ANY
+from leanline.compaction.structure import as_arguments, run, tensors_of
 from leanline.errors import ConfigError, ModelError
 from leanline.graph.agreement import deviation, draw_like
 from leanline.masks import baked_copy
@@ -21,6 +21,7 @@ from leanline.runtime.compiled import CompiledNetwork
 from leanline.runtime.execute import execute
 from leanline.runtime.fold import fold_batch_norms
 from leanline.runtime.measured import Measured
+from leanline.runtime.parse import note_shapes
 from leanline.runtime.partition import partition
 from leanline.runtime.region import check_threads
 from leanline.runtime.shared import SharedPlaneNetwork
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 BACKENDS = ("auto", "reference", "cpu")
 TOLERANCE = 1e-4
 """Deviation, relative to the largest output, above which the kernels compute something else."""
+NEAR = 1.5
+"""Networks that took longer than this times the fastest one in a first round are out."""
 
 
 def compile(
@@ -66,45 +69,55 @@ def compile(
     if backend not in BACKENDS:
         raise ConfigError(f"backend={backend!r}: must be one of {', '.join(BACKENDS)}")
     threads = check_threads(threads)
-    plain = baked_copy(model).eval()
+    with torch.inference_mode(False):  # or what is made could never be trained or changed
+        plain = baked_copy(model).eval()
     return plain if backend == "reference" else _compiled(plain, backend, threads, checked)
 
 
 def _compiled(
-    plain: nn.Module, backend: str, threads: int, example_inputs: tuple[Tensor, ...]
+    plain: nn.Module, backend: str, threads: int, example_inputs: tuple[Any, ...]
 ) -> nn.Module:
-    inputs = draw_like(example_inputs)
-    expected = _outcome(plain, inputs)
-    make = partial(_compiled, plain, backend, threads)
-    try:
-        small = _small(plain, inputs)
-        any_size = small.meta.get("sizes", "any") == "any"
-        folded = fold_batch_norms(small)
-        with torch.no_grad():
-            ShapeProp(folded).propagate(*inputs)
-        if backend == "cpu":
-            planes = _on_planes(folded, threads)
-            _require_agreement(expected, planes(*inputs), "")
-            return CompiledNetwork(planes, inputs, any_size, make)
-        candidates = _candidates(folded, threads)
-    except ModelError as problem:
-        if backend == "cpu":
-            raise
-        log.warning("running in PyTorch: %s", problem)
-        return plain
-    networks: dict[str, nn.Module] = {"reference": plain}
-    for name, network in candidates.items():
+    with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
+        inputs = draw_like(example_inputs)
+        expected = _outcome(plain, inputs)
+        make = partial(_compiled, plain, backend, threads)
         try:
-            _require_agreement(expected, network(*inputs), "")
-            networks[name] = network
+            small = _small(plain, inputs)
+            any_size = small.meta.get("sizes") == ANY
+            folded = fold_batch_norms(small)
+            note_shapes(folded, inputs)
+            if backend == "cpu":
+                planes = _on_planes(folded, threads)
+                _require_agreement(expected, run(planes, inputs), "")
+                return CompiledNetwork(planes, inputs, any_size, make)
+            candidates = _candidates(folded, threads)
         except ModelError as problem:
-            log.warning("not used: %s", problem)
-    table = benchmark(networks, inputs, seconds=0.5)
-    best = min(table.rows, key=lambda row: row.median).name
-    log.info("chosen: %s\n%s", best, table)
+            if backend == "cpu":
+                raise
+            log.warning("running in PyTorch: %s", problem)
+            return plain
+        networks: dict[str, nn.Module] = {"reference": plain}
+        for name, network in candidates.items():
+            try:
+                _require_agreement(expected, run(network, inputs), "")
+                networks[name] = network
+            except ModelError as problem:
+                log.warning("not used: %s", problem)
+        best = _fastest(networks, inputs)
     if best == "reference":
         return plain
     return CompiledNetwork(networks[best], inputs, any_size, make)
+
+
+def _fastest(networks: dict[str, nn.Module], inputs: tuple[Any, ...]) -> str:
+    """Name of the fastest network; those that are far from it are called a few times only."""
+    first = {row.name: row.median for row in benchmark(networks, inputs, 0.0, rounds=1).rows}
+    near = {n: network for n, network in networks.items() if first[n] <= NEAR * min(first.values())}
+    log.info("first round, in ms: %s", ", ".join(f"{n} {ms:.3f}" for n, ms in first.items()))
+    table = benchmark(near, inputs, seconds=0.5) if len(near) > 1 else None
+    best = min(table.rows, key=lambda row: row.median).name if table else next(iter(near))
+    log.info("chosen: %s\n%s", best, table or "")
+    return best
 
 
 def trainable(
@@ -137,10 +150,8 @@ def trainable(
     _outcome(copy.eval(), inputs)  # a failure here is the caller's
     try:
         fast = SharedPlaneNetwork(model, example_inputs, threads)
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            torch.manual_seed(0)
-            expected = _outcome(copy.train(), inputs)
-            _require_agreement(expected, fast(*inputs), " in training mode")
+        expected = _outcome(copy.train(), inputs)
+        _require_agreement(expected, run(fast, inputs), " in training mode")
         return fast
     except ModelError as problem:
         log.info("training runs in PyTorch: %s", problem)
@@ -172,33 +183,35 @@ def _candidates(folded: fx.GraphModule, threads: int) -> dict[str, nn.Module]:
     measured.save()
     shapes = {node.name: choice.shape for node, choice in choices.items()}
     chosen = {
-        "planes": choices.keys(),
+        "planes": set(choices),
         "mixed": {node for node, choice in choices.items() if choice.sparse},
     }
     for name, sparse in chosen.items():
+        if name == "mixed" and sparse == chosen["planes"]:
+            continue
         plan = partition(folded, sparse)
         log.info("%s:\n%s", name, plan)
         if plan.regions:
             candidates[name] = execute(folded, plan, shapes, threads)
-        if len(sparse) == len(choices):
-            break
     return candidates
 
 
-def _checked(example_inputs: Any) -> tuple[Tensor, ...]:
-    inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
-    if not inputs or not all(isinstance(item, Tensor) for item in inputs):
+def _checked(example_inputs: Any) -> tuple[Any, ...]:
+    inputs = as_arguments(example_inputs)
+    if isinstance(example_inputs, list) or not tensors_of(inputs):
         kinds = ", ".join(type(item).__name__ for item in inputs) or "()"
-        raise ModelError(f"example_inputs must be a tensor or a tuple of tensors, not {kinds}")
+        raise ModelError(
+            "example_inputs must be a tensor or a tuple of arguments, tensors or containers of "
+            f"tensors, not {kinds}"
+        )
     return inputs
 
 
-def _outcome(model: nn.Module, inputs: tuple[Tensor, ...]) -> object:
+def _outcome(model: nn.Module, inputs: tuple[Any, ...]) -> object:
     try:
-        with torch.no_grad():
-            return model(*inputs)
+        return run(model, inputs)
     except Exception as problem:
-        shapes = ", ".join(f"{tuple(item.shape)} {item.dtype}" for item in inputs)
+        shapes = ", ".join(f"{tuple(item.shape)} {item.dtype}" for item in tensors_of(inputs))
         said = str(problem).strip().partition("\n")[0]
         raise ModelError(
             f"the model fails on example_inputs of {shapes}: {type(problem).__name__}: {said}"
@@ -206,12 +219,12 @@ def _outcome(model: nn.Module, inputs: tuple[Tensor, ...]) -> object:
 
 
 def _require_agreement(want: object, have: object, when: str) -> None:
-    wants, haves = ([t for t in tree_leaves(o) if isinstance(t, Tensor)] for o in (want, have))
+    wants, haves = tensors_of(want), tensors_of(have)
     if len(wants) != len(haves):
         raise ModelError(
             f"the kernels return {len(haves)} tensors, the model returns {len(wants)}{when}"
         )
-    error = max(deviation(w, h) for w, h in zip(wants, haves, strict=True))
+    error = max((deviation(w, h) for w, h in zip(wants, haves, strict=True)), default=0.0)
     if not error <= TOLERANCE:
         raise ModelError(
             f"the plane kernels compute something else than the model does{when}: the outputs "

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import keystr, tree_flatten_with_path
 
 from leanline.errors import ModelError
 
 log = logging.getLogger(__name__)
+
+Kind = tuple[torch.dtype, str, int, torch.Size]
+"""What all inputs in one place have in common: dtype, kind of device, axes, channels."""
 
 
 class CompiledNetwork(nn.Module):
@@ -34,57 +38,71 @@ class CompiledNetwork(nn.Module):
     def __init__(
         self,
         network: nn.Module,
-        inputs: tuple[Tensor, ...],
+        inputs: tuple[Any, ...],
         any_size: bool,
-        make: Callable[[tuple[Tensor, ...]], nn.Module],
+        make: Callable[[tuple[Any, ...]], nn.Module],
     ) -> None:
         super().__init__()
         self.network = network
         self._any_size, self._make = any_size, make
-        self._sizes = tuple(t.shape[2:] for t in inputs)
-        self._kinds = tuple(_kind(t) for t in inputs)
-        self._others: OrderedDict[tuple[torch.Size, ...], nn.Module] = OrderedDict()
+        tensors = _by_place(inputs)
+        self._kinds = {place: _kind(t) for place, t in tensors.items()}
+        self._sizes = {place: t.shape[2:] for place, t in tensors.items()}
+        self._others: OrderedDict[frozenset[tuple[str, torch.Size]], nn.Module] = OrderedDict()
         self.eval()
 
-    def forward(self, *inputs: Tensor) -> Any:
+    def forward(self, *inputs: Any) -> Any:
         """Compute the network.
 
         Raises:
             ModelError: not the inputs that the network was compiled for.
         """
-        kinds = tuple(_kind(t) for t in inputs)
+        tensors = _by_place(inputs)
+        kinds = {place: _kind(t) for place, t in tensors.items()}
         if kinds != self._kinds:
             raise ModelError(
                 f"got inputs of {_said(kinds)}; this network was compiled for {_said(self._kinds)}"
             )
-        if any(t.numel() == 0 for t in inputs):
-            shapes = ", ".join(str(tuple(t.shape)) for t in inputs)
+        if any(0 in t.shape for t in tensors.values()):
+            shapes = ", ".join(str(tuple(t.shape)) for t in tensors.values())
             raise ModelError(f"got inputs of shape {shapes}, which hold no pixel")
-        sizes = tuple(t.shape[2:] for t in inputs)
-        if sizes == self._sizes:
+        sizes = {place: t.shape[2:] for place, t in tensors.items()}
+        if sizes == self._sizes or (self._any_size and torch.compiler.is_compiling()):
             return self.network(*inputs)
         return self._at_another_size(sizes, inputs)
 
-    def _at_another_size(self, sizes: tuple[torch.Size, ...], inputs: tuple[Tensor, ...]) -> Any:
-        if sizes not in self._others and self._any_size:
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _at_another_size(self, sizes: Mapping[str, torch.Size], inputs: tuple[Any, ...]) -> Any:
+        key = frozenset(sizes.items())
+        if key not in self._others and self._any_size:
             try:
                 return self.network(*inputs)
             except ModelError as problem:
                 log.info("made again for another size: %s", problem)
-        if sizes not in self._others:
-            self._others[sizes] = self._make(inputs)
+        if key not in self._others:
+            self._others[key] = self._make(inputs)
             if len(self._others) > self.KEPT:
                 self._others.popitem(last=False)
-        self._others.move_to_end(sizes)
-        return self._others[sizes](*inputs)
+        self._others.move_to_end(key)
+        return self._others[key](*inputs)
 
 
-def _kind(tensor: Tensor) -> tuple[torch.dtype, str, int, torch.Size]:
+def _by_place(inputs: tuple[Any, ...]) -> dict[str, Tensor]:
+    """The tensors of the arguments, by where they lie."""
+    if all(isinstance(item, Tensor) for item in inputs):
+        return {f"[{place}]": item for place, item in enumerate(inputs)}
+    paths, _ = tree_flatten_with_path(inputs)
+    return {keystr(path): leaf for path, leaf in paths if isinstance(leaf, Tensor)}
+
+
+def _kind(tensor: Tensor) -> Kind:
     return tensor.dtype, tensor.device.type, tensor.ndim, tensor.shape[1:2]
 
 
-def _said(kinds: Sequence[tuple[torch.dtype, str, int, torch.Size]]) -> str:
+def _said(kinds: Mapping[str, Kind]) -> str:
+    several = len(kinds) > 1
     return "; ".join(
-        f"{ndim} axes, {''.join(map(str, channels)) or 'no'} channels, {dtype}, on {device}"
-        for dtype, device, ndim, channels in kinds
+        (f"{place}: " if several else "")
+        + f"{ndim} axes, {''.join(map(str, channels)) or 'no'} channels, {dtype}, on {device}"
+        for place, (dtype, device, ndim, channels) in kinds.items()
     )

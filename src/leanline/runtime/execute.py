@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import fx
 
+from leanline.compaction.pieces import free_name
 from leanline.runtime.partition import Partition
 from leanline.runtime.region import PlaneRegion, build_program
 
@@ -34,7 +35,7 @@ def execute(
     copy(0)
     for index, region in enumerate(plan.regions):
         program, numbers, outputs = build_program(region, plan.padding, shapes)
-        name = f"planes_{index + 1}"
+        name = free_name(network, f"planes_{index + 1}")
         parts[name] = PlaneRegion(program, numbers, outputs, threads)
         call = graph.call_module(name, tuple(made[node] for node in region.inputs))
         for i, node in enumerate(region.outputs):

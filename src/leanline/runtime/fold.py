@@ -42,7 +42,7 @@ def fold_batch_norms(network: fx.GraphModule) -> fx.GraphModule:
         if transposed and layer.groups != 1:
             continue
         with torch.no_grad():
-            fused = fuse_conv_bn_eval(layer, norm, transposed)
+            fused: nn.Module = fuse_conv_bn_eval(layer, norm, transposed)  # type: ignore[type-var]
         _replace(folded, str(before.target), fused)
         node.replace_all_uses_with(before)
         folded.graph.erase_node(node)

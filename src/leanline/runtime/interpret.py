@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from leanline.kernels.windows import LARGEST, Window
+from leanline.kernels.windows import Window
 from leanline.runtime.builder import POINT, ZERO, Builder, Head, Value
 from leanline.runtime.parse import (
     Affine,
@@ -109,8 +109,6 @@ def _affine(builder: Builder, parsed: Any, sources: Sequence[Value], _: bool) ->
 def _each(builder: Builder, source: Value, window: Window, tap: float | None) -> Value:
     """The same window on every channel."""
     grid = builder.target(window, builder.root(source.grid))
-    if grid == source.grid and window.kind == LARGEST:
-        grid = builder.new_grid()
     taps = np.full((1, window.taps), 0.0 if tap is None else tap)
     made: dict[int, int] = {ZERO: ZERO}
     for plane in source.planes:

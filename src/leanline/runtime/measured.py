@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import platform
 from collections.abc import Callable, Hashable
 from pathlib import Path
@@ -33,6 +34,13 @@ def processor() -> str:
     return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
 
 
+def _usual_folder() -> Path:
+    try:
+        return user_cache() / "leanline" / "times"
+    except RuntimeError:  # no home folder: a place that cannot be written to
+        return Path(os.devnull)
+
+
 class Measured:
     """Times in seconds by what was measured, in memory and, where possible, in a file.
 
@@ -43,7 +51,7 @@ class Measured:
     def __init__(self, folder: Path | None = None) -> None:
         around = f"{processor()} {torch.__version__} {__version__} {source_hash()} {_VERSION}"
         name = hashlib.sha256(around.encode()).hexdigest()[:16]
-        self.path = (folder or user_cache() / "leanline" / "times") / f"{name}.json"
+        self.path = (folder or _usual_folder()) / f"{name}.json"
         self._times = self._read()
         self._new = 0
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional
+from torch.utils._pytree import tree_map
 
 from leanline.compaction.pieces import zero_channels
 from leanline.kernels.windows import CONVOLVE, LARGEST, SPREAD, Window
@@ -88,7 +90,7 @@ def parse(network: fx.GraphModule, node: fx.Node) -> Parsed | None:
     """Read one operation; None where the plane kernels do not do it.
 
     Args:
-        network: with shapes noted by `torch.fx.passes.shape_prop.ShapeProp`.
+        network: with shapes noted by `note_shapes`.
         node: one of its operations.
     """
     if not _is_picture(node) or not all(map(_is_picture, values_read(node))):
@@ -106,6 +108,16 @@ def values_read(node: fx.Node) -> list[fx.Node]:
     first = node.args[0] if node.args else None
     given = [*first, *node.args[1:]] if isinstance(first, list | tuple) else list(node.args)
     return [source for source in given if isinstance(source, fx.Node) and source.op != "get_attr"]
+
+
+def note_shapes(network: fx.GraphModule, arguments: tuple[Any, ...]) -> None:
+    """Note the shape of every value at some arguments, on the graph's nodes.
+
+    The arguments and the random state stay as they are.
+    """
+    copies = tree_map(lambda x: x.clone() if isinstance(x, Tensor) else x, arguments)
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        ShapeProp(network).propagate(*copies)
 
 
 def shape_of(node: fx.Node) -> torch.Size | None:
@@ -143,7 +155,9 @@ def _convolution(layer: nn.Conv2d | nn.ConvTranspose2d) -> Convolution | None:
     if isinstance(layer, nn.ConvTranspose2d):
         kind = SPREAD
         after = (down - layer.output_padding[0], right - layer.output_padding[1])
-    window = Window(kind, rows, columns, *layer.stride, *layer.dilation, down, right, *after)
+    window = Window(
+        kind, rows, columns, *_pair(layer.stride), *_pair(layer.dilation), down, right, *after
+    )
     return Convolution(layer, window)
 
 
@@ -158,7 +172,7 @@ def _all_fixed(*values: Any) -> bool:
     return all(isinstance(v, int | float | bool) or v is None for v in flat)
 
 
-def _arguments(node: fx.Node, names: tuple[str, ...], defaults: tuple[Any, ...]) -> list[Any]:
+def _arguments(node: fx.Node, names: Sequence[str], defaults: tuple[Any, ...]) -> list[Any]:
     """The arguments behind the first one, by position or by name."""
     given = [*node.args[1:]]
     return [
@@ -168,7 +182,8 @@ def _arguments(node: fx.Node, names: tuple[str, ...], defaults: tuple[Any, ...])
 
 
 def _mean(_: fx.GraphModule, node: fx.Node) -> Parsed | None:
-    names = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor")
+    names: tuple[str, ...] = ("kernel_size", "stride", "padding", "ceil_mode")
+    names += ("count_include_pad", "divisor_override")
     size, step, around, ceil, counts, divisor = _arguments(
         node, names, (None, None, 0, False, True, None)
     )
@@ -230,14 +245,14 @@ def _join(_: fx.GraphModule, node: fx.Node) -> Parsed | None:
 
 
 def _narrow(_: fx.GraphModule, node: fx.Node) -> Parsed | None:
-    _, axis, start, length = node.args
+    axis, start, length = node.args[1:]
     if axis != 1 or not isinstance(start, int) or not isinstance(length, int):
         return None
     return Take(tuple(range(start, start + length)))
 
 
 def _select(network: fx.GraphModule, node: fx.Node) -> Parsed | None:
-    _, axis, index = node.args
+    axis, index = node.args[1:]
     if axis != 1 or not isinstance(index, fx.Node) or index.op != "get_attr":
         return None
     channels = operator.attrgetter(str(index.target))(network)
@@ -264,7 +279,7 @@ def _pad(mode: str | None) -> Callable[[fx.GraphModule, fx.Node], Parsed | None]
         sides = (top, left, bottom, right)
         if len(amounts) > 4 or min(sides) < 0 or not all(isinstance(n, int) for n in sides):
             return None
-        return Pad(sides, names[given])  # type: ignore[arg-type]
+        return Pad(sides, names[given])
 
     return read
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from torch import fx
 
-from leanline.kernels.windows import CONVOLVE
+from leanline.kernels.windows import CONVOLVE, SPREAD
 from leanline.runtime.parse import Convolution, Pad, Parsed, Pool, parse, values_read
 
 
@@ -60,7 +60,7 @@ def partition(network: fx.GraphModule, sparse: Collection[fx.Node]) -> Partition
     """Find the regions of a network.
 
     Args:
-        network: with shapes noted by `torch.fx.passes.shape_prop.ShapeProp`.
+        network: with shapes noted by `parse.note_shapes`.
         sparse: convolutions that shall run on planes.
     """
     parsed: dict[fx.Node, Parsed] = {}
@@ -78,26 +78,28 @@ def partition(network: fx.GraphModule, sparse: Collection[fx.Node]) -> Partition
     }
     while True:
         stages = _stages(network, parsed)
-        worth = {stages[node] for node, found in parsed.items() if isinstance(found, Convolution)}
-        useless = [node for node in parsed if stages[node] not in worth]
+        regions = [_region({n: parsed[n] for n in group}) for group in _groups(parsed, stages)]
+        useless = [node for region in regions if not _is_worth_it(region) for node in region.nodes]
         if not useless:
             break
         for node in useless:
             del parsed[node]
-    groups: dict[int, dict[fx.Node, Parsed]] = {}
-    for node, found in parsed.items():
-        groups.setdefault(stages[node], {})[node] = found
-    order = {stage: i + 1 for i, stage in enumerate(sorted(groups))}
+    order = [stages[next(iter(region.nodes))] for region in regions]
     numbers = {n: sum(s <= stage for s in order) for n, stage in stages.items() if n not in parsed}
-    return Partition(tuple(_region(groups[stage]) for stage in order), numbers, padding)
+    return Partition(tuple(regions), numbers, padding)
+
+
+def _is_worth_it(region: Region) -> bool:
+    """Whether there is something that planes make faster, and somebody reads it."""
+    return bool(region.outputs) and any(isinstance(p, Convolution) for p in region.nodes.values())
 
 
 def _mode(found: Parsed) -> str | None:
     """What has to lie around pictures; None where nothing of it is read."""
     if isinstance(found, Pad):
         return found.mode if any(found.sides) else None
-    if isinstance(found, Convolution | Pool) and found.window.kind == CONVOLVE:
-        window = found.window
+    if isinstance(found, Convolution | Pool) and found.window.kind != SPREAD:
+        window = found.window  # the largest value may be among mirrored ones
         return "zeros" if any((window.top, window.left, window.bottom, window.right)) else None
     return None
 
@@ -128,6 +130,24 @@ def _stages(network: fx.GraphModule, parsed: Mapping[fx.Node, Parsed]) -> dict[f
         ]
         stages[node] = max(before, default=0)
     return stages
+
+
+def _groups(parsed: Mapping[fx.Node, Parsed], stages: Mapping[fx.Node, int]) -> list[list[fx.Node]]:
+    """Operations of one stage that hang together or read the same value; by stage."""
+    leader: dict[tuple[int, fx.Node], tuple[int, fx.Node]] = {}
+
+    def find(item: tuple[int, fx.Node]) -> tuple[int, fx.Node]:
+        while (above := leader.setdefault(item, item)) != item:
+            item = above
+        return item
+
+    for node in parsed:
+        for source in values_read(node):
+            leader[find((stages[node], source))] = find((stages[node], node))
+    groups: dict[tuple[int, fx.Node], list[fx.Node]] = {}
+    for node in parsed:
+        groups.setdefault(find((stages[node], node)), []).append(node)
+    return sorted(groups.values(), key=lambda group: stages[group[0]])
 
 
 def _region(nodes: dict[fx.Node, Parsed]) -> Region:

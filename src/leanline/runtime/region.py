@@ -11,7 +11,7 @@ from leanline.errors import ConfigError, ModelError
 from leanline.kernels.ops import planes_infer
 from leanline.kernels.program import PlaneProgram
 from leanline.kernels.registry import register
-from leanline.runtime.builder import Builder, Numbers, Value
+from leanline.runtime.builder import ZERO, Builder, Numbers, Value
 from leanline.runtime.interpret import interpret, set_head, set_shapes
 from leanline.runtime.parse import Convolution, shape_of, values_read
 from leanline.runtime.partition import Region
@@ -43,7 +43,7 @@ def build_program(
     last = _head_of(region)
     for node, parsed in region.nodes.items():
         sources = [values[source] for source in values_read(node)]
-        if node is last and any(plane >= 0 for plane in sources[0].planes):
+        if node is last and not any(sources[0].around) and set(sources[0].planes) != {ZERO}:
             assert isinstance(parsed, Convolution)
             set_head(builder, parsed, sources[0])
             continue
@@ -65,9 +65,9 @@ def _head_of(region: Region) -> object:
             continue
         plain = parsed.window.row[1:] == (1, 1, 1, 1, 1, 1, 0, 0, 0, 0)
         inside = any(user in region.nodes for user in node.users)
-        if plain and not inside and parsed.layer.groups == 1:
-            if parsed.layer.out_channels <= LARGEST_HEAD:
-                return node
+        small = parsed.layer.groups == 1 and parsed.layer.out_channels <= LARGEST_HEAD
+        if plain and small and not inside:
+            return node
     return None
 
 
@@ -135,7 +135,7 @@ class PlaneRegion(nn.Module):
             self.register_buffer(name, torch.from_numpy(value.copy()))
 
     def __setstate__(self, state: dict[str, object]) -> None:
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
         self.key = register(self.program)
 
     def forward(self, *images: Images) -> Images | tuple[Images, ...]:

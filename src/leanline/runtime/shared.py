@@ -11,21 +11,22 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn.utils import parametrize, prune
 
 from leanline.compaction import plan_compaction
-from leanline.compaction.compact import build
+from leanline.compaction.build import build
+from leanline.compaction.structure import as_arguments
 from leanline.errors import ModelError
 from leanline.graph import trace_program
 from leanline.graph.program import Program
 from leanline.kernels.ops import planes_forward, planes_infer
 from leanline.kernels.program import PlaneProgram
 from leanline.kernels.registry import register
-from leanline.masks import Mask, get_channel_masks
+from leanline.masks import Mask, baked_copy, get_channel_masks
 from leanline.masks.slots import find_slots, hooks
 from leanline.runtime.builder import Numbers
 from leanline.runtime.choose import usual
+from leanline.runtime.parse import note_shapes
 from leanline.runtime.partition import partition
 from leanline.runtime.region import build_program, check_images
 from leanline.types import ExampleInputs
@@ -137,10 +138,10 @@ def _numbered(
         raise ModelError(f"the network has {count} weights, too many for shared plane kernels")
     tensors = {name: tensor.float() for name, tensor in tensors.items()}
     numbered = dataclasses.replace(program, tensors=tensors)
-    small = build(model, numbered, plan_compaction(numbered))
-    inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
-    with torch.no_grad():
-        ShapeProp(small).propagate(*inputs)
+    arguments = as_arguments(example_inputs)
+    plain = baked_copy(model).eval()
+    small = build(plain, numbered, plan_compaction(numbered), arguments).module
+    note_shapes(small, arguments)
     plan = partition(small, usual(small).keys())
     left = [node for node in plan.stages if node.op.startswith("call")]
     if left or len(plan.regions) != 1 or len(plan.regions[0].outputs) != 1:
