@@ -7,8 +7,8 @@ from leanline.kernels.conv3 import START_FROM_BIAS, START_FROM_PLANE, usual_shap
 from leanline.kernels.denormals import flush_denormals, restore_denormals
 from leanline.kernels.halo import ZEROS, fold_border
 from leanline.kernels.head_gradient import run_head_gradient
-from leanline.kernels.sums import plane_sum
 from leanline.kernels.steps import BORDER, HEIGHT, STRIDE, WIDTH, run_step
+from leanline.kernels.sums import plane_sum
 from leanline.kernels.window_gradient import largest_gradient, window_tap_gradients
 from leanline.kernels.windows import CONVOLVE, LARGEST
 

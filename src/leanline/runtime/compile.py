@@ -25,6 +25,7 @@ from leanline.runtime.parse import note_shapes
 from leanline.runtime.partition import partition
 from leanline.runtime.region import check_threads
 from leanline.runtime.shared import SharedPlaneNetwork
+from leanline.runtime.specialise import specialise
 from leanline.types import ExampleInputs
 
 log = logging.getLogger(__name__)
@@ -84,12 +85,13 @@ def _compiled(
         try:
             small = _small(plain, inputs)
             any_size = small.meta.get("sizes") == ANY
-            folded = fold_batch_norms(small)
+            folded, fits = specialise(fold_batch_norms(small), inputs)
+            fits = fits if any_size else _never
             note_shapes(folded, inputs)
             if backend == "cpu":
                 planes = _on_planes(folded, threads)
                 _require_agreement(expected, run(planes, inputs), "")
-                return CompiledNetwork(planes, inputs, any_size, make)
+                return CompiledNetwork(planes, inputs, fits, make)
             candidates = _candidates(folded, threads)
         except ModelError as problem:
             if backend == "cpu":
@@ -106,7 +108,11 @@ def _compiled(
         best = _fastest(networks, inputs)
     if best == "reference":
         return plain
-    return CompiledNetwork(networks[best], inputs, any_size, make)
+    return CompiledNetwork(networks[best], inputs, fits, make)
+
+
+def _never(inputs: tuple[Any, ...]) -> bool:
+    return False
 
 
 def _fastest(networks: dict[str, nn.Module], inputs: tuple[Any, ...]) -> str:

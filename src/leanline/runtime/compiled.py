@@ -12,11 +12,15 @@ from torch import Tensor, nn
 from torch.utils._pytree import keystr, tree_flatten_with_path
 
 from leanline.errors import ModelError
+from leanline.runtime.specialise import Fits, always
 
 log = logging.getLogger(__name__)
 
 Kind = tuple[torch.dtype, str, int, torch.Size]
 """What all inputs in one place have in common: dtype, kind of device, axes, channels."""
+
+Key = frozenset[tuple[str, torch.Size]]
+"""The sizes of all inputs, by place."""
 
 
 class CompiledNetwork(nn.Module):
@@ -29,7 +33,7 @@ class CompiledNetwork(nn.Module):
     Args:
         network: the fast network.
         inputs: the example inputs.
-        any_size: whether ``network`` computes the right thing wherever it runs at all.
+        fits: whether ``network`` computes the right thing for inputs of another size, if it runs.
         make: makes a network for inputs of another size.
     """
 
@@ -39,16 +43,18 @@ class CompiledNetwork(nn.Module):
         self,
         network: nn.Module,
         inputs: tuple[Any, ...],
-        any_size: bool,
+        fits: Fits,
         make: Callable[[tuple[Any, ...]], nn.Module],
     ) -> None:
         super().__init__()
         self.network = network
-        self._any_size, self._make = any_size, make
+        self._fits, self._make = fits, make
+        self._everywhere = fits is always
+        self._fitting: dict[Key, bool] = {}
         tensors = _by_place(inputs)
         self._kinds = {place: _kind(t) for place, t in tensors.items()}
         self._sizes = {place: t.shape[2:] for place, t in tensors.items()}
-        self._others: OrderedDict[frozenset[tuple[str, torch.Size]], nn.Module] = OrderedDict()
+        self._others: OrderedDict[Key, nn.Module] = OrderedDict()
         self.eval()
 
     def forward(self, *inputs: Any) -> Any:
@@ -67,14 +73,16 @@ class CompiledNetwork(nn.Module):
             shapes = ", ".join(str(tuple(t.shape)) for t in tensors.values())
             raise ModelError(f"got inputs of shape {shapes}, which hold no pixel")
         sizes = {place: t.shape[2:] for place, t in tensors.items()}
-        if sizes == self._sizes or (self._any_size and torch.compiler.is_compiling()):
+        if sizes == self._sizes or (self._everywhere and torch.compiler.is_compiling()):
             return self.network(*inputs)
         return self._at_another_size(sizes, inputs)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _at_another_size(self, sizes: Mapping[str, torch.Size], inputs: tuple[Any, ...]) -> Any:
         key = frozenset(sizes.items())
-        if key not in self._others and self._any_size:
+        if key not in self._fitting:
+            self._fitting[key] = self._fits(inputs)
+        if key not in self._others and self._fitting[key]:
             try:
                 return self.network(*inputs)
             except ModelError as problem:
