@@ -48,6 +48,14 @@ class Place:
         """Where it lies until it is finished."""
         return partial_of(self.path)
 
+    @property
+    def beside(self) -> Path:
+        """A path in the same folder for what is noted about it; outside of a Zarr store."""
+        store = zarr_array.store_of(self.path) if self.kind == "zarr" else None
+        if store is None:
+            return self.path
+        return store.with_name("-".join((store.name, *self.path.relative_to(store).parts)))
+
 
 def parse_place(given: PathLike) -> Place | None:
     """The place that a path names, by its name and by what is there; None if it does not say."""

@@ -116,7 +116,7 @@ class ZarrSink:
         if not self._partial.exists():
             fresh = self._partial.with_name(self._partial.name + ".new")
             try:
-                store = _store_of(path)
+                store = store_of(path)
                 if store is not None and not store.exists():
                     zarr.open_group(store, mode="w-", zarr_format=version)
                 zarr.create_array(
@@ -204,7 +204,7 @@ def _open(path: Path, mode: str = "r") -> Any:
     raise DataError(f"{path} holds {len(arrays)} arrays: give one of them, such as {shown}")
 
 
-def _store_of(path: Path) -> Path | None:
+def store_of(path: Path) -> Path | None:
     """The store that an array lies in, if its path goes on behind one."""
     above = [one for one in path.parents if one.suffix == ".zarr"]
     return above[-1] if above else None
