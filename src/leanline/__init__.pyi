@@ -1,6 +1,6 @@
 # What `import leanline as ll` offers, by the module that holds it. `__init__.py` reads this file.
 
-from . import data, graph, models, norms
+from . import data, graph, inference, models, norms
 from .compaction import compact, load, save
 from .errors import (
     CheckpointError,
@@ -50,6 +50,7 @@ __all__ = [
     "data",
     "get_masks",
     "graph",
+    "inference",
     "load",
     "metrics",
     "models",

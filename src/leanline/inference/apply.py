@@ -147,7 +147,7 @@ def apply(
             return task.finished()
         work = Work(task.engine, task.source, task.sink, task.how, task.layout.dtype)
         with task.bar() as advance:
-            done = work.run(task.jobs, task.journal.add, config.commit, advance)
+            done = work.run(task.jobs, task.commit, config.commit, advance)
         return task.finish(done)
 
 
@@ -207,7 +207,14 @@ class Task:
                 )
             self.journal.begin({**self.record, "how": how.to_dict()})
         self._made = engine, how, layout, volumes.create_sink(self.place, layout)
-        self.jobs = [job for job in split_jobs(self.source, how) if job not in self.journal.done]
+        done = self.journal.done
+        self.jobs = [
+            job for job in split_jobs(self.source, how) if done.get(job) != self.source.stamp(*job)
+        ]
+
+    def commit(self, jobs: list[Job]) -> None:
+        """Note that jobs are done and on the disk."""
+        self.journal.add({job: self.source.stamp(*job) for job in jobs})
 
     @contextlib.contextmanager
     def bar(self) -> Iterator[Callable[[int], None]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,7 +59,7 @@ class _Slab:
 
 def apply_on_cluster(
     load: Callable[[], nn.Module],
-    pairs: list[tuple[PathLike, PathLike]],
+    pairs: Sequence[tuple[PathLike, PathLike]],
     config: ApplyConfig,
     cluster: Cluster,
 ) -> Iterator[Applied]:
@@ -121,7 +121,7 @@ def _run(
             for future in as_completed(futures):
                 done.add(future.result())
                 jobs = which[future.key]
-                task.journal.add(jobs)
+                task.commit(jobs)
                 advance(sum(stop - start for start, stop in jobs))
         finally:
             client.cancel(futures)

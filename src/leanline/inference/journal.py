@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ SUFFIX = ".partial.jsonl"
 
 class Journal:
     """One line that says what is made and how, then one for each range of slices that is done.
+
+    A range comes with a stamp of its input, so that slices that were changed are done again.
 
     Only one process may hold it.
 
@@ -43,26 +45,26 @@ class Journal:
 
     def begin(self, header: Mapping[str, Any]) -> None:
         """Begin anew, with what is made and how."""
-        self.header, self.done = dict(header), set()
+        self.header, self.done = dict(header), {}
         write_text(self.path, canonical(self.header) + "\n")
 
-    def add(self, ranges: Iterable[tuple[int, int]]) -> None:
-        """Note that slices are done, and bring that to the disk.
+    def add(self, ranges: Mapping[tuple[int, int], str]) -> None:
+        """Note that slices are done, each range with its stamp, and bring that to the disk.
 
         Raises:
             RunError: the system refused.
         """
-        given = list(ranges)
-        if not given:
+        if not ranges:
             return
+        lines = (json.dumps([*job, stamp]) + "\n" for job, stamp in ranges.items())
         try:
             with self.path.open("a", encoding="utf-8") as file:
-                file.write("".join(f"[{start},{stop}]\n" for start, stop in given))
+                file.write("".join(lines))
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
             raise RunError(f"cannot write {self.path}: {error.strerror}") from error
-        self.done.update(given)
+        self.done.update(ranges)
 
     def release(self) -> None:
         """Let other processes go on; a second call does nothing."""
@@ -76,12 +78,12 @@ class Journal:
         self.release()
 
 
-def _read(path: Path) -> tuple[dict[str, Any] | None, set[tuple[int, int]]]:
+def _read(path: Path) -> tuple[dict[str, Any] | None, dict[tuple[int, int], str]]:
     """Header and ranges; a last line that was cut off by a kill is none, and is taken away."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        return None, set()
+        return None, {}
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror}") from error
     whole, newline, rest = content.rpartition(b"\n")
@@ -90,7 +92,9 @@ def _read(path: Path) -> tuple[dict[str, Any] | None, set[tuple[int, int]]]:
     try:
         first, *lines = (whole + newline).decode("utf-8").splitlines()
         header = json.loads(first)
-        ranges = {(int(start), int(stop)) for start, stop in map(json.loads, lines)}
+        ranges = {
+            (int(start), int(stop)): str(stamp) for start, stop, stamp in map(json.loads, lines)
+        }
         if not isinstance(header, dict):
             raise ValueError("its first line is no object")
     except (ValueError, TypeError) as error:

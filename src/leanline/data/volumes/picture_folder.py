@@ -74,17 +74,20 @@ class PictureFolder:
         return pixels[..., None] if pixels.ndim == 2 else pixels
 
     def identity(self) -> Mapping[str, Any]:
-        """Path, and a digest of the names, sizes and dates of the files."""
-        digest = hashlib.sha256()
-        for file in self._files:
-            about = file.stat()
-            digest.update(f"{file.name} {about.st_size} {about.st_mtime_ns}\n".encode())
+        """Path, and a digest of the names of the files."""
+        digest = hashlib.sha256("\n".join(file.name for file in self._files).encode())
         return {
             "path": str(self.path.absolute()),
             "pictures": self.slices,
             "dtype": str(self.dtype),
-            "files": digest.hexdigest()[:16],
+            "names": digest.hexdigest()[:16],
         }
+
+    def stamp(self, start: int, stop: int) -> str:
+        """A digest of the sizes and dates of pictures, one of which may have been repaired."""
+        about = [file.stat() for file in self._files[start:stop]]
+        text = " ".join(f"{one.st_size} {one.st_mtime_ns}" for one in about)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def close(self) -> None:
         """Nothing is open."""

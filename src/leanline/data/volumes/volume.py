@@ -70,6 +70,10 @@ class Source(Protocol):
         """What tells this volume from another one, or from itself after a change: plain values."""
         ...
 
+    def stamp(self, start: int, stop: int) -> str:
+        """What changes when slices are changed that `identity` does not see; may be empty."""
+        ...
+
     def close(self) -> None:
         """Close its files."""
         ...

@@ -93,6 +93,10 @@ class ZarrVolume:
             "dtype": str(self.dtype),
         }
 
+    def stamp(self, start: int, stop: int) -> str:
+        """Nothing beside the identity."""
+        return ""
+
     def close(self) -> None:
         """Nothing is open."""
 
@@ -171,6 +175,8 @@ class ZarrSink:
 
     def finish(self) -> None:
         """Rename the array's folder."""
+        for leftover in self._partial.rglob("*.partial"):  # of writers that were killed
+            leftover.unlink()
         rename(self._partial, self.path)
 
     def close(self) -> None:
