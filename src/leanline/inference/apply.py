@@ -341,7 +341,7 @@ def _plan(
         if before is None:
             engine.check_field()
     if before is None and engine.backend == "auto":
-        engine.prepare(torch.zeros(_call_shape(volume, how, engine, size)))
+        engine.prepare(_call_shape(volume, how, engine, size))
     how = How(**{**vars(how), "backend": engine.backend})
     return engine, how
 

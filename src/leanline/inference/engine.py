@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -74,12 +75,11 @@ class Engine:
             ModelError: it fails on pictures of this size.
         """
         with torch.inference_mode():
-            return self._answer(self._fast(images), images)
+            return self._answer(self._fast(images.shape), images)
 
-    def prepare(self, images: Images) -> None:
-        """Compile the network for pictures like these, and choose the backend."""
-        with torch.inference_mode(False):
-            self._fast(images)
+    def prepare(self, shape: tuple[int, int, int, int]) -> None:
+        """Compile the network for batches of this shape, and choose the backend."""
+        self._fast(shape)
 
     def check_field(self) -> None:
         """See whether pictures may be cut as `field` says.
@@ -89,8 +89,8 @@ class Engine:
         """
         check_field(self, self._channels, self.field)
 
-    def _fast(self, images: Images) -> nn.Module:
-        height, width = int(images.shape[2]), int(images.shape[3])
+    def _fast(self, shape: Sequence[int]) -> nn.Module:
+        height, width = shape[2:]
         which = self._class_of((height, width))
         if which in self._made:
             self._made.move_to_end(which)
@@ -98,10 +98,8 @@ class Engine:
         with torch.inference_mode(False):
             look = (height, width) if self.field.fixed else _like((height, width))
             small = self._small.pop(which, None) or self._compact(look)
-            example = torch.zeros((1, self._channels, *look))
-            if self.backend == "auto":  # is measured on pictures as they are
-                example = torch.zeros(tuple(images.shape))
-            fast = self._compile(small, example)
+            # "auto" measures on this; smaller pictures in as large a batch say which is faster
+            fast = self._compile(small, torch.zeros((shape[0], self._channels, *look)))
         self._made[which] = fast
         if len(self._made) > _MADE:
             self._made.popitem(last=False)

@@ -1,13 +1,17 @@
-"""A file that is made whole at once and filled slice by slice, in any order."""
+"""Outputs on the disk: files that are made whole at once and filled in any order, and renaming."""
 
 import os
 import shutil
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from leanline.errors import RunError
+
+_AT_ONCE = 8  # files
 
 
 class Block:
@@ -102,13 +106,32 @@ def rename(partial: Path, final: Path) -> None:
         if final.is_dir() and not any(final.iterdir()):
             final.rmdir()
         partial.rename(final)
-        descriptor = os.open(final.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _flush(final.parent)
     except OSError as error:
         raise RunError(f"cannot rename {partial} to {final}: {error.strerror}") from error
+
+
+def flush(paths: Iterable[Path]) -> None:
+    """Bring files, and the names of files in folders, to the disk: many at a time, for each waits.
+
+    Raises:
+        RunError: the disk refuses.
+    """
+    found = list(paths)
+    try:
+        if found:
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
+                list(pool.map(_flush, found))
+    except OSError as error:
+        raise RunError(_refused(found[0], error)) from error
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _refused(path: Path, error: OSError) -> str:

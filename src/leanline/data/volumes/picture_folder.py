@@ -11,10 +11,10 @@ import tifffile
 from PIL import Image as PillowImage
 
 from leanline.data.pictures import SUFFIXES, Header, read_header, read_pixels
-from leanline.data.volumes.in_place import rename
+from leanline.data.volumes.in_place import flush, rename
 from leanline.data.volumes.volume import Layout, Values, check_dtype, check_range, partial_of
 from leanline.errors import DataError, RunError
-from leanline.records.atomic import atomic_write, remove_temporaries, write_text
+from leanline.records.atomic import TEMPORARY, remove_temporaries, write_text
 
 RECORD_FILE = "leanline.json"
 """The file in an output folder that says how it was made."""
@@ -113,7 +113,7 @@ class PictureFolderSink:
         names = layout.traits.get("names") or [f"{index:06d}.tif" for index in range(count)]
         self._names = [_named(name, layout) for name in names]
         self._channels, self._dtype = layout.channels, layout.dtype
-        self._written: set[Path] = set()
+        self._unsynced: set[Path] = set()
         if not self._partial.is_dir():
             try:
                 self._partial.mkdir()
@@ -122,21 +122,29 @@ class PictureFolderSink:
             write_text(self._partial / RECORD_FILE, json.dumps(dict(layout.record), indent=1))
 
     def write(self, start: int, values: np.ndarray) -> None:
-        """Write pictures from `start` on, each completely or not at all, and to the disk.
+        """Write pictures from `start` on, each completely or not at all.
 
         Raises:
             RunError: the disk is full, or otherwise refuses.
         """
         for name, picture in zip(self._names[start : start + len(values)], values, strict=True):
             plain = picture[..., 0] if self._channels is None else picture
-            with atomic_write(self._partial / name) as temporary:
+            file, temporary = self._partial / name, self._partial / f"{TEMPORARY}{name}"
+            try:
                 if name.endswith(".png"):
                     PillowImage.fromarray(plain).save(temporary)
                 else:
                     _write_tiff(temporary, plain)
+                temporary.replace(file)
+            except OSError as error:
+                raise RunError(f"cannot write {file}: {error.strerror or error}") from error
+            self._unsynced.add(file)
 
     def sync(self) -> None:
-        """Every picture already is on the disk."""
+        """Bring the pictures that were written to the disk."""
+        flush(self._unsynced)
+        flush([self._partial] if self._unsynced else [])
+        self._unsynced.clear()
 
     def finish(self) -> None:
         """Rename the folder."""

@@ -1,13 +1,12 @@
 """A Zarr array, of format 2 or 3, as a store of its own or inside one: `store.zarr/path`."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from leanline.data.volumes.in_place import rename
+from leanline.data.volumes.in_place import flush, rename
 from leanline.data.volumes.volume import (
     RECORD,
     Layout,
@@ -161,16 +160,15 @@ class ZarrSink:
         chunks = self._array.chunks
         across = [range(-(-n // c)) for n, c in zip(self._array.shape[1:], chunks[1:], strict=True)]
         grid = list(np.ndindex(*(len(side) for side in across)))
-        folders = set()
+        files = set()
         for index in self._unsynced:
             for rest in grid:
                 key = self._array.metadata.encode_chunk_key((index, *rest))
                 file = self._partial / key
                 if file.exists():
-                    _flush(file)
-                    folders.add(file.parent)
-        for folder in folders:
-            _flush(folder)
+                    files.add(file)
+        flush(files)
+        flush({file.parent for file in files})
         self._unsynced.clear()
 
     def finish(self) -> None:
@@ -214,11 +212,3 @@ def store_of(path: Path) -> Path | None:
     """The store that an array lies in, if its path goes on behind one."""
     above = [one for one in path.parents if one.suffix == ".zarr"]
     return above[-1] if above else None
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
