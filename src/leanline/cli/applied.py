@@ -39,6 +39,33 @@ class AskedApplied:
     channels: int | None = None
     classes: int | None = None
 
+    @property
+    def file(self) -> Path | None:
+        """The file of weights, if it is one."""
+        path = Path(self.net)
+        named = not self.net.startswith(PRETRAINED) and path.suffix in _FILES
+        return path if named and not path.is_dir() else None
+
+    def check(self) -> None:
+        """Refuse, before anything else is looked at, what is not there or not said.
+
+        Raises:
+            ConfigError: a file without a word on how its network is made.
+            CheckpointError: there is no such file.
+            RunError: there is no such run folder.
+        """
+        if self.file is None:
+            if not self.net.startswith(PRETRAINED):
+                read_run(Path(self.net), "train", "prune")
+            return
+        if not self.file.is_file():
+            raise CheckpointError(f"there is no file {self.file}")
+        if self.model is None:
+            raise ConfigError(
+                f"{self.file} holds weights only: say by --model how the network is made, such as "
+                "--model msd --set depth=30 --classes 5, or --model RUN-FOLDER"
+            )
+
     def load(self) -> nn.Module:
         """Make or load the network, in evaluation mode.
 
@@ -50,28 +77,22 @@ class AskedApplied:
         if self.net.startswith(PRETRAINED):
             self._refuse("model", "settings", "channels", "classes")
             return NetworkChoice(self.net, {}).make().eval()
-        if Path(self.net).suffix in _FILES and not Path(self.net).is_dir():
-            return self._of_file(Path(self.net)).eval()
+        self.check()
+        if self.file is not None and self.model is not None:
+            return self._of_file(self.file, self.model).eval()
         self._refuse("settings", "channels", "classes")
         run = read_run(Path(self.net), "train", "prune")
         if run.config.get("command") == "train":
             return trained_of(run, self.model)[1].eval()
         return pruned_of(run, self.model)[1].eval()
 
-    def _of_file(self, file: Path) -> nn.Module:
-        if not file.is_file():
-            raise CheckpointError(f"there is no file {file}")
-        if self.model is None:
-            raise ConfigError(
-                f"{file} holds weights only: say by --model how the network is made, such as "
-                "--model msd --set depth=30 --classes 5, or --model RUN-FOLDER"
-            )
+    def _of_file(self, file: Path, model: str) -> nn.Module:
         recipe = _recipe(file)
-        if self._is_run(self.model):
+        if self._is_run(model):
             self._refuse("settings", "channels", "classes")
-            choice = network_of(read_run(Path(self.model), "train", "prune"), None)
+            choice = network_of(read_run(Path(model), "train", "prune"), None)
         else:
-            choice = NetworkChoice(self.model, self._given(recipe))
+            choice = NetworkChoice(model, self._given(recipe))
         if recipe is not None:
             return compaction.load(choice.make, file)
         network = choice.make()

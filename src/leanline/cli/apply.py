@@ -162,6 +162,7 @@ def apply(
         from leanline.inference import ApplyConfig
 
         asked = AskedApplied(net, model, tuple(settings or ()), channels, classes)
+        asked.check()
         pairs = _pairs(source, out)
         kind = output.value if output else _DEFAULT.get(task_of(asked) or "")
         config = ApplyConfig(
