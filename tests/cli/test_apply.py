@@ -269,18 +269,3 @@ def test_memory_does_not_grow_with_the_volume(suffix, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 40_000  # kB
-
-
-def test_on_dask_workers_as_in_one_process(scans, tmp_path):
-    call("apply", SHIPPED, scans / "v.zarr", tmp_path / "one.zarr", *QUICK)
-    command = [sys.executable, "-m", "leanline.cli", "apply", SHIPPED, scans / "v.zarr"]
-    done = subprocess.run(
-        [str(a) for a in (*command, tmp_path / "two.zarr", "--workers", 2, *QUICK)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["computed"] == 6
-    have = zarr.open_array(tmp_path / "two.zarr", mode="r")[:]
-    np.testing.assert_array_equal(have, zarr.open_array(tmp_path / "one.zarr", mode="r")[:])

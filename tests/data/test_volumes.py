@@ -222,6 +222,11 @@ def test_damaged_files_are_named(tmp_path, opened):
     source.read(0, 2)
     with pytest.raises(DataError, match=r"in.tif is cut off in slice 3"):
         source.read(2, 4)
+    kind = dict(photometric="minisblack", compression="zlib")
+    tifffile.imwrite(tmp_path / "short.tif", numbers((9, 64, 64)), metadata=None, **kind)
+    os.truncate(tmp_path / "short.tif", path.stat().st_size // 2)
+    with pytest.raises(DataError, match="cut off"):
+        opened(tmp_path / "short.tif").read(0, 3)
     folder = write("pictures", tmp_path / "in", numbers((3, 8, 8)))
     (folder / "001.tif").write_bytes((folder / "001.tif").read_bytes()[:-50])
     with pytest.raises(DataError, match=r"001\.tif"):

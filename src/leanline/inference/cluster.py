@@ -17,6 +17,7 @@ from leanline.inference.engine import Engine
 from leanline.inference.work import Done, How, Job, Work
 from leanline.types import PathLike
 
+_PATIENCE = 10  # seconds
 _TASKS = 8
 """Tasks for each worker, about: the fewer, the less a killed run repeats."""
 
@@ -156,7 +157,7 @@ def _client(cluster: Cluster) -> Iterator[Any]:
     with contextlib.ExitStack() as stack:
         if cluster.scheduler is not None:
             try:
-                yield stack.enter_context(Client(cluster.scheduler, timeout=10))
+                yield stack.enter_context(Client(cluster.scheduler, timeout=_PATIENCE))
             except OSError as error:
                 raise RunError(
                     f"no Dask scheduler answers at {cluster.scheduler}: {error}"

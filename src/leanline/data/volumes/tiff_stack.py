@@ -2,6 +2,7 @@
 
 import json
 import os
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,8 @@ class TiffStack:
             series = self._file.series
         except (OSError, ValueError, tifffile.TiffFileError, KeyError) as error:
             raise DataError(f"{path} cannot be read as a TIFF stack: {error}") from error
+        if _is_cut(self._file):
+            raise DataError(f"{path} is cut off: it names a page behind its end")
         if not series or series[0].dtype is None:
             raise DataError(f"{path} holds no pictures")
         if len(series) > 1:
@@ -143,6 +146,18 @@ class TiffStack:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _is_cut(file: tifffile.TiffFile) -> bool:
+    """Whether the last page that is found says that another one follows."""
+    if not len(file.pages):
+        return False
+    form, handle, at = file.tiff, file.filehandle, file.pages[-1].offset
+    handle.seek(at)
+    (tags,) = struct.unpack(form.tagnoformat, handle.read(form.tagnosize))
+    handle.seek(at + form.tagnosize + tags * form.tagsize)
+    found = handle.read(form.offsetsize)
+    return len(found) < form.offsetsize or struct.unpack(form.offsetformat, found) != (0,)
 
 
 class TiffStackSink:
