@@ -216,10 +216,9 @@ def test_folder_keeps_formats_but_never_jpeg(tmp_path, opened):
 
 
 def test_damaged_files_are_named(tmp_path, opened):
-    path, one_page = tmp_path / "in.tif", {"truncate": True}  # the header of one page only
-    tifffile.imwrite(path, numbers((4, 64, 64)), photometric="minisblack", metadata=one_page)
-    os.truncate(path, path.stat().st_size - 5000)
+    path = write("tiff", tmp_path / "in.tif", numbers((4, 64, 64)))
     source = opened(path)
+    os.truncate(path, path.stat().st_size - 5000)
     source.read(0, 2)
     with pytest.raises(DataError, match=r"in.tif is cut off in slice 3"):
         source.read(2, 4)

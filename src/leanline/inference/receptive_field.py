@@ -14,6 +14,7 @@ from torch import Tensor
 
 from leanline.graph.nodes import base_name, shape_of
 from leanline.graph.program import Operation, Program
+from leanline.inference.footprint import bytes_per_pixel
 
 AXES = 2
 """Height and width."""
@@ -74,7 +75,7 @@ def receptive_field(program: Program) -> ReceptiveField:
         program: of a network from one batch of pictures to one of the same height and width.
     """
     reader = _Reader(program)
-    memory = _bytes_per_pixel(program)
+    memory = bytes_per_pixel(program)
     for operation in program.operations:
         try:
             reader.read(operation)
@@ -410,20 +411,3 @@ def _differs(shape: tuple[int, ...], operation: Operation) -> bool:
     """Whether a tensor of this shape, broadcast to the result, has more than one pixel."""
     skipped = len(operation.shape) - len(shape)
     return any(shape[axis - skipped] > 1 for axis in _pixel_axes(operation) if axis >= skipped)
-
-
-def _bytes_per_pixel(program: Program) -> float:
-    """The most that results take at one time, with a copy of the largest; float32."""
-    operations = program.operations
-    pixels = math.prod(operations[0].size) * operations[0].shape[0]
-    last = {index: index for index in range(len(operations))}
-    for operation in operations:
-        for source in operation.inputs:
-            last[source] = operation.index
-    sizes = [math.prod(operation.shape) for operation in operations]
-    most = held = 0
-    for index in range(len(operations)):
-        held += sizes[index]
-        most = max(most, held + max(sizes[index], *(sizes[i] for i in operations[index].inputs), 0))
-        held -= sum(sizes[i] for i in {*operations[index].inputs, index} if last[i] == index)
-    return 4.0 * most / max(1, pixels)
