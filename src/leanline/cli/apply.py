@@ -241,7 +241,8 @@ def _text(applied: Mapping[str, Any]) -> str:
     lines = [
         f"{head} of {how['output']}{found}",
         f"  {applied['computed']} slices in {seconds['seconds']:.1f} s, {rate or 0:.3g} slices/s; "
-        f"{100 * (share or 0):.0f} % of the time in the network ({how['backend']})",
+        f"{100 * (share or 0):.0f} % of the time in the network ({how['backend']}), after "
+        f"{seconds['ready']:.1f} s to make it ready",
         f"  waiting for slices {seconds['waited_for_read']:.1f} s, for the disk "
         f"{seconds['waited_for_write']:.1f} s; reading took {seconds['read']:.1f} s, writing "
         f"{seconds['write']:.1f} s beside the network",

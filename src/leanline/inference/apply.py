@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -90,6 +91,8 @@ class Applied:
         overlap: pixels that tiles overlap by above, below, on the left and on the right; None
             where nothing was cut.
         done: what this run computed, and where the time went.
+        ready: seconds before the first slice, in which the network was traced, compacted and
+            compiled.
     """
 
     out: str
@@ -98,6 +101,7 @@ class Applied:
     how: How | None
     overlap: tuple[int, int, int, int] | None = None
     done: Done = field(default_factory=Done)
+    ready: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, with slices per second and the share of the time in the network."""
@@ -110,7 +114,7 @@ class Applied:
             "not_finite": self.done.not_finite,
             "how": None if self.how is None else self.how.to_dict(),
             "overlap": self.overlap,
-            "seconds": asdict(times),
+            "seconds": {"ready": self.ready, **asdict(times)},
             "slices_per_second": self.done.slices / times.seconds if times.seconds else None,
             "network_share": times.network / times.seconds if times.seconds else None,
         }
@@ -161,6 +165,7 @@ class Task:
         journal: what of it is done.
         record: what it is made of: network, input and settings.
         jobs: what there is left to do.
+        ready: seconds that it took to make the network ready.
     """
 
     place: Place
@@ -168,6 +173,7 @@ class Task:
     journal: Journal
     record: Mapping[str, Any]
     jobs: list[Job] = field(default_factory=list)
+    ready: float = 0.0
     _made: tuple[Engine, How, Layout, Sink] | None = None
 
     @property
@@ -219,8 +225,6 @@ class Task:
     @contextlib.contextmanager
     def bar(self) -> Iterator[Callable[[int], None]]:
         """Show progress; yields what is told the number of slices that were written."""
-        import time
-
         begin, written = time.perf_counter(), 0
         with bar(str(self.place.path.name), total=self.source.slices) as report:
             found = self.source.slices - sum(stop - start for start, stop in self.jobs)
@@ -255,7 +259,8 @@ class Task:
         overlap = (seen.before[0], seen.after[0], seen.before[1], seen.after[1])
         slices = self.source.slices
         found = slices - done.slices
-        return Applied(str(self.place), slices, found, self.how, overlap if cut else None, done)
+        cut_by = overlap if cut else None
+        return Applied(str(self.place), slices, found, self.how, cut_by, done, self.ready)
 
     def finished(self) -> Applied:
         """What is said where the output had been finished before."""
@@ -271,6 +276,7 @@ def opened(
     network: nn.Module, source: PathLike, out: PathLike, config: ApplyConfig
 ) -> Iterator[Task]:
     """Open an input and its output, and make ready what lies in between."""
+    begin = time.perf_counter()
     place = volumes.place_output(out, source)
     with contextlib.ExitStack() as stack:
         volume = stack.enter_context(contextlib.closing(volumes.open_source(source)))
@@ -299,6 +305,7 @@ def opened(
         task.begin(engine, how)
         assert task.sink is not None
         stack.callback(task.sink.close)
+        task.ready = time.perf_counter() - begin
         yield task
 
 
