@@ -72,13 +72,16 @@ def layout(size: tuple[int, int], side: int, field: ReceptiveField) -> list[Tile
 def _along(
     length: int, side: int, field: ReceptiveField, axis: int
 ) -> Iterator[tuple[slice, slice]]:
+    """What is read and kept along one axis; all that is read is as long, for one set of buffers."""
     step = field.alignment[axis]
     side = max(1, side // step) * step
+    before = math.ceil(field.before[axis] / step) * step
+    extent = before + math.ceil((side + field.after[axis]) / step) * step
     for start in range(0, length, side):
         stop = min(start + side, length)
-        first = max(0, start - field.before[axis]) // step * step
-        last = min(length, math.ceil((stop + field.after[axis]) / step) * step)
-        yield slice(first, last), slice(start, stop)
+        first = max(0, min(start - before, (length - extent) // step * step))
+        last = first + extent
+        yield slice(first, length if last + step > length else last), slice(start, stop)
 
 
 def largest_side(pixels: float, field: ReceptiveField) -> int:
@@ -88,7 +91,7 @@ def largest_side(pixels: float, field: ReceptiveField) -> int:
         ModelError: the overlap alone has more pixels.
     """
     seen = [
-        b + a + 2 * (s - 1)
+        b + a + 3 * (s - 1)
         for b, a, s in zip(field.before, field.after, field.alignment, strict=True)
     ]
     least = max(field.alignment)
