@@ -1,6 +1,6 @@
 # What `import leanline as ll` offers, by the module that holds it. `__init__.py` reads this file.
 
-from . import data, graph, models, norms
+from . import data, graph, inference, models, norms
 from .compaction import compact, export_onnx, load, save
 from .errors import (
     CheckpointError,
@@ -51,6 +51,7 @@ __all__ = [
     "export_onnx",
     "get_masks",
     "graph",
+    "inference",
     "load",
     "metrics",
     "models",

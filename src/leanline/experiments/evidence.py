@@ -241,6 +241,8 @@ def _task(dataset: ImagingDataset) -> dict[str, Any]:
     if getattr(dataset, "ignore", None) is not None:
         found["ignore"] = dataset.ignore  # type: ignore[attr-defined]  # looked for above
     normalisation = getattr(dataset, "normalisation", None)
+    if normalisation is not None:  # `leanline apply` does the same with other pictures
+        found["normalisation"] = {"mean": normalisation.mean, "std": normalisation.std}
     if dataset.task == "denoising" and normalisation is not None:
         found["data_range"] = float(getattr(dataset, "data_range", 1.0)) / normalisation.std
     return found

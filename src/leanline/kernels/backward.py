@@ -54,9 +54,9 @@ def backward_image(program, mirror, places, numbers, buffers, results):  # type:
             taps of each mirrored edge begin among the program's.
         places: offset of each plane among the activations; of each plane among the gradients; of
             each edge's source plane among the activations; of each mirrored edge's source plane
-            among the gradients; the planes that the head reads, each once, and whether an output's gradient is there already; offsets of the head's gradient
-            planes in ``seeds``; the grids; the head's grid; how borders are filled (offsets are
-            those of pixel (0, 0)).
+            among the gradients; the planes that the head reads, each once, and whether an output's
+            gradient is there already; offsets of the head's gradient planes in ``seeds``; the
+            grids; the head's grid; how borders are filled (offsets are those of pixel (0, 0)).
         numbers: float32: taps of the mirrored edges; transposed head, a row a plane that is read.
         buffers: activations, gradient planes, gradient planes of the head's outputs.
         results: gradients of taps, biases, head (planes that it reads x outputs) and head

@@ -105,25 +105,27 @@ def _compiled(
                 networks[name] = network
             except ModelError as problem:
                 log.warning("not used: %s", problem)
-        best = _fastest(networks, inputs)
+        best, times = _fastest(networks, inputs)
     if best == "reference":
         return plain
-    return CompiledNetwork(networks[best], inputs, fits, make)
+    return CompiledNetwork(networks[best], inputs, fits, make, times)
 
 
 def _never(inputs: tuple[Any, ...]) -> bool:
     return False
 
 
-def _fastest(networks: dict[str, nn.Module], inputs: tuple[Any, ...]) -> str:
-    """Name of the fastest network; those that are far from it are called a few times only."""
+def _fastest(
+    networks: dict[str, nn.Module], inputs: tuple[Any, ...]
+) -> tuple[str, dict[str, float]]:
+    """Name of the fastest network, and times of all; those that are far from it are called once."""
     first = {row.name: row.median for row in benchmark(networks, inputs, 0.0, rounds=1).rows}
     near = {n: network for n, network in networks.items() if first[n] <= NEAR * min(first.values())}
     log.info("first round, in ms: %s", ", ".join(f"{n} {ms:.3f}" for n, ms in first.items()))
     table = benchmark(near, inputs, seconds=0.5) if len(near) > 1 else None
     best = min(table.rows, key=lambda row: row.median).name if table else next(iter(near))
     log.info("chosen: %s\n%s", best, table or "")
-    return best
+    return best, first | {row.name: row.median for row in table.rows} if table else first
 
 
 def trainable(

@@ -35,6 +35,8 @@ class CompiledNetwork(nn.Module):
         inputs: the example inputs.
         fits: whether ``network`` computes the right thing for inputs of another size, if it runs.
         make: makes a network for inputs of another size.
+        times: milliseconds of the networks that were tried, by name: "reference" (the model as it
+            is), "compact", "planes" (all that the kernels can run) and "mixed".
     """
 
     KEPT = 4
@@ -45,9 +47,11 @@ class CompiledNetwork(nn.Module):
         inputs: tuple[Any, ...],
         fits: Fits,
         make: Callable[[tuple[Any, ...]], nn.Module],
+        times: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
         self.network = network
+        self.times = dict(times or {})
         self._fits, self._make = fits, make
         self._everywhere = fits is always
         self._fitting: dict[Key, bool] = {}

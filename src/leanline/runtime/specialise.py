@@ -1,4 +1,4 @@
-"""What a network of free sizes has not to do at one size: padding by nothing, resizing to itself."""
+"""What a network of free sizes need not do at one size: pad by nothing, resize to itself."""
 
 from __future__ import annotations
 
