@@ -76,7 +76,8 @@ class Weaver:
             ]
             return parts[0] if len(parts) == 1 else self._graph.call_function(torch.cat, (parts, 1))
         # many short runs: all channels side by side, then those that are wanted
-        starts, whole = {}, []
+        starts: dict[fx.Node | None, int] = {}
+        whole: list[fx.Node] = []
         for node in nodes:
             starts[node] = sum(self._widths[part] for part in whole)
             whole.append(

@@ -77,7 +77,8 @@ class SharedPlaneNetwork(nn.Module):
     def forward(self, images: Images) -> Images:
         """Compute the network; differentiable in images and parameters."""
         check_images((images,), self.program)
-        gathered = _Gather.apply(self.at, self.fixed, *(read() for read in self._readers))
+        given = (read() for read in self._readers)
+        gathered: Tensor = _Gather.apply(self.at, self.fixed, *given)  # type: ignore[no-untyped-call]
         numbers = [
             part.reshape(shape)
             for part, shape in zip(gathered.split(self._counts), self._shapes, strict=True)
@@ -93,17 +94,17 @@ class _Gather(torch.autograd.Function):
     """Some numbers of many tensors, in one operation: each view would cost as much as a layer."""
 
     @staticmethod
-    def forward(ctx: Any, at: Tensor, fixed: Tensor, *tensors: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, at: Tensor, fixed: Tensor, *tensors: Tensor) -> Tensor:
         ctx.save_for_backward(at)
         ctx.sizes = [fixed.numel(), *(tensor.numel() for tensor in tensors)]
         ctx.shapes = [tensor.shape for tensor in tensors]
         return torch.cat([fixed, *(tensor.reshape(-1) for tensor in tensors)]).index_select(0, at)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (at,) = ctx.saved_tensors
         total = grad.new_zeros(sum(ctx.sizes)).index_add_(0, at, grad)
-        parts = total.split(ctx.sizes)[1:]
+        parts = torch.split(total, ctx.sizes)[1:]
         shaped = (part.view(shape) for part, shape in zip(parts, ctx.shapes, strict=True))
         return (None, None, *shaped)
 
