@@ -27,7 +27,7 @@ from leanline.runtime.builder import Numbers
 from leanline.runtime.choose import usual
 from leanline.runtime.parse import note_shapes
 from leanline.runtime.partition import partition
-from leanline.runtime.region import build_program, check_images
+from leanline.runtime.region import build_program, check_images, input_channels
 from leanline.types import ExampleInputs
 
 Images = Float[Tensor, "batch _ _ _"]
@@ -53,6 +53,7 @@ class SharedPlaneNetwork(nn.Module):
         program = trace_program(model, example_inputs)
         self.program, numbers, names = _numbered(model, program, example_inputs)
         self.key = register(self.program)
+        self.channels = input_channels(self.program)
         self.threads = threads
         self.model = model
         readers = _readers(model, program.tensors)
@@ -77,7 +78,7 @@ class SharedPlaneNetwork(nn.Module):
 
     def forward(self, images: Images) -> Images:
         """Compute the network; differentiable in images and parameters."""
-        check_images((images,), self.program)
+        check_images((images,), self.channels)
         numbers = self._gather()
         if torch.is_grad_enabled():
             out: Tensor = planes_forward([images], *numbers, self.key, self.threads)[0]
