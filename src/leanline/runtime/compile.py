@@ -11,7 +11,7 @@ from torch import fx, nn
 
 from leanline.compaction import compact
 from leanline.compaction.any_size import ANY
-from leanline.compaction.structure import as_arguments, run, tensors_of
+from leanline.compaction.structure import run, tensors_of
 from leanline.errors import ConfigError, ModelError
 from leanline.graph.agreement import deviation, draw_like
 from leanline.masks import baked_copy
@@ -71,7 +71,10 @@ def compile(
     threads = check_threads(threads)
     with torch.inference_mode(False):  # or what is made could never be trained or changed
         plain = baked_copy(model).eval()
-    return plain if backend == "reference" else _compiled(plain, backend, threads, checked)
+    if backend == "reference":
+        _outcome(plain, draw_like(checked))  # a failure is told now
+        return plain
+    return _compiled(plain, backend, threads, checked)
 
 
 def _compiled(
@@ -197,7 +200,7 @@ def _candidates(folded: fx.GraphModule, threads: int) -> dict[str, nn.Module]:
 
 
 def _checked(example_inputs: Any) -> tuple[Any, ...]:
-    inputs = as_arguments(example_inputs)
+    inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
     if isinstance(example_inputs, list) or not tensors_of(inputs):
         kinds = ", ".join(type(item).__name__ for item in inputs) or "()"
         raise ModelError(
