@@ -11,7 +11,7 @@ from torch import fx, nn
 
 from leanline.compaction import compact
 from leanline.compaction.any_size import ANY
-from leanline.compaction.structure import as_arguments, run, tensors_of
+from leanline.compaction.structure import run, tensors_of
 from leanline.errors import ConfigError, ModelError
 from leanline.graph.agreement import deviation, draw_like
 from leanline.masks import baked_copy
@@ -20,6 +20,7 @@ from leanline.runtime.choose import choose, usual
 from leanline.runtime.compiled import CompiledNetwork
 from leanline.runtime.execute import execute
 from leanline.runtime.fold import fold_batch_norms
+from leanline.runtime.layers import swap_layers
 from leanline.runtime.measured import Measured
 from leanline.runtime.parse import note_shapes
 from leanline.runtime.partition import partition
@@ -72,7 +73,10 @@ def compile(
     threads = check_threads(threads)
     with torch.inference_mode(False):  # or what is made could never be trained or changed
         plain = baked_copy(model).eval()
-    return plain if backend == "reference" else _compiled(plain, backend, threads, checked)
+    if backend == "reference":
+        _outcome(plain, draw_like(checked))  # a failure is told now
+        return plain
+    return _compiled(plain, backend, threads, checked)
 
 
 def _compiled(
@@ -138,7 +142,7 @@ def trainable(
     for the present masks: make it anew after each change.
 
     A model that computes something else in training mode than in eval mode (dropout, batch norm)
-    runs in PyTorch.
+    runs its own code; those of its convolutions that the kernels train faster run on these.
 
     Args:
         model: the network, with its masks; not changed.
@@ -146,7 +150,8 @@ def trainable(
         threads: threads of the plane kernels, by default as many as PyTorch uses.
 
     Returns:
-        The network on the plane kernels, or `model` itself where they cannot run it.
+        The network on the plane kernels, wholly or layer by layer, or `model` itself where they
+        cannot run it or where nothing would be gained.
 
     Raises:
         ConfigError: a thread count below 1.
@@ -162,8 +167,8 @@ def trainable(
         _require_agreement(expected, run(fast, inputs), " in training mode")
         return fast
     except ModelError as problem:
-        log.info("training runs in PyTorch: %s", problem)
-        return model
+        log.info("the network is trained layer by layer: %s", problem)
+    return swap_layers(model, inputs, threads)
 
 
 def _small(plain: nn.Module, example_inputs: ExampleInputs) -> fx.GraphModule:
@@ -205,7 +210,7 @@ def _candidates(folded: fx.GraphModule, threads: int) -> dict[str, nn.Module]:
 
 
 def _checked(example_inputs: Any) -> tuple[Any, ...]:
-    inputs = as_arguments(example_inputs)
+    inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
     if isinstance(example_inputs, list) or not tensors_of(inputs):
         kinds = ", ".join(type(item).__name__ for item in inputs) or "()"
         raise ModelError(

@@ -133,7 +133,7 @@ def _is_picture(node: fx.Node) -> bool:
 
 def _layer(layer: nn.Module) -> Parsed | None:
     if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
-        return _convolution(layer)
+        return convolution(layer)
     if isinstance(layer, nn.BatchNorm2d) and layer.running_var is not None:
         assert layer.running_mean is not None
         factor = torch.rsqrt(layer.running_var + layer.eps)
@@ -144,7 +144,7 @@ def _layer(layer: nn.Module) -> Parsed | None:
     return Relu() if isinstance(layer, nn.ReLU) else None
 
 
-def _convolution(layer: nn.Conv2d | nn.ConvTranspose2d) -> Convolution | None:
+def convolution(layer: nn.Conv2d | nn.ConvTranspose2d) -> Convolution | None:
     if layer.weight.dtype != torch.float32 or layer.weight.device.type != "cpu":
         return None
     if isinstance(layer.padding, str) or layer.padding_mode != "zeros":

@@ -84,13 +84,22 @@ def check_threads(threads: int | None) -> int:
     return threads
 
 
-def check_images(images: tuple[Tensor, ...], program: PlaneProgram) -> None:
+def input_channels(program: PlaneProgram) -> tuple[int, ...]:
+    """Channels of each input, as numbers that torch.compile can follow."""
+    return tuple(int(count) for count in program.inputs[:, 1])
+
+
+def check_images(images: tuple[Tensor, ...], channels_of: tuple[int, ...]) -> None:
     """Refuse what the kernels do not take.
+
+    Args:
+        images: what they were given.
+        channels_of: channels of each input.
 
     Raises:
         ModelError: wrong axes, channels, dtype or device.
     """
-    for tensor, channels in zip(images, program.inputs[:, 1].tolist(), strict=True):
+    for tensor, channels in zip(images, channels_of, strict=True):
         if tensor.ndim != 4 or tensor.shape[1] != channels:
             raise ModelError(
                 f"got images of shape {tuple(tensor.shape)}, this network takes "
@@ -130,6 +139,7 @@ class PlaneRegion(nn.Module):
         super().__init__()
         self.program, self.outputs, self.threads = program, outputs, threads
         self.key = register(program)
+        self.channels = input_channels(program)
         for name in ("taps", "bias", "head", "head_bias"):
             value = np.asarray(getattr(numbers, name), np.float32)
             self.register_buffer(name, torch.from_numpy(value.copy()))
@@ -140,7 +150,7 @@ class PlaneRegion(nn.Module):
 
     def forward(self, *images: Images) -> Images | tuple[Images, ...]:
         """Compute the region."""
-        check_images(images, self.program)
+        check_images(images, self.channels)
         found: list[Tensor] = planes_infer(
             list(images), self.taps, self.bias, self.head, self.head_bias, self.key, self.threads
         )

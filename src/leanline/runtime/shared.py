@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -26,9 +24,10 @@ from leanline.masks import Mask, baked_copy, get_channel_masks
 from leanline.masks.slots import find_slots, hooks
 from leanline.runtime.builder import Numbers
 from leanline.runtime.choose import usual
+from leanline.runtime.gather import Gather
 from leanline.runtime.parse import note_shapes
 from leanline.runtime.partition import partition
-from leanline.runtime.region import build_program, check_images
+from leanline.runtime.region import build_program, check_images, input_channels
 from leanline.types import ExampleInputs
 
 Images = Float[Tensor, "batch _ _ _"]
@@ -54,59 +53,22 @@ class SharedPlaneNetwork(nn.Module):
         program = trace_program(model, example_inputs)
         self.program, numbers, names = _numbered(model, program, example_inputs)
         self.key = register(self.program)
+        self.channels = input_channels(self.program)
         self.threads = threads
         self.model = model
         readers = _readers(model, program.tensors)
         self._readers = [readers(name, _stored) for name in names]
-        width = self.program.head.size
-        parts = (
-            (numbers.taps, numbers.learned_taps),
-            (numbers.bias, numbers.learned_bias),
-            (numbers.head.reshape(-1), np.ones(numbers.head.size, bool)),
-            (numbers.head_bias, np.ones(numbers.head_bias.size, bool)),
-        )
-        place, learned = (np.concatenate(both) for both in zip(*parts, strict=True))
-        self._shapes = [(-1,), (-1,), (self.program.head_outputs, width), (-1,)]
-        self._counts = [part.size for part, _ in parts]
-        fixed, inverse = np.unique(np.where(learned, 0.0, place), return_inverse=True)
-        # numbers of a layer are counted from 1; a bias that a layer does not have is 0
-        at = np.where(learned & (place > 0), place.astype(np.int64) - 1 + fixed.size, inverse)
-        self.register_buffer("at", torch.from_numpy(at), persistent=False)
-        self.register_buffer("fixed", torch.from_numpy(fixed.astype(np.float32)), persistent=False)
+        self._gather = Gather(numbers)
 
     def forward(self, images: Images) -> Images:
         """Compute the network; differentiable in images and parameters."""
-        check_images((images,), self.program)
-        given = (read() for read in self._readers)
-        gathered: Tensor = _Gather.apply(self.at, self.fixed, *given)  # type: ignore[no-untyped-call]
-        numbers = [
-            part.reshape(shape)
-            for part, shape in zip(gathered.split(self._counts), self._shapes, strict=True)
-        ]
+        check_images((images,), self.channels)
+        numbers = self._gather(*(read() for read in self._readers))
         if torch.is_grad_enabled():
             out: Tensor = planes_forward([images], *numbers, self.key, self.threads)[0]
         else:
             out = planes_infer([images], *numbers, self.key, self.threads)[0]
         return out
-
-
-class _Gather(torch.autograd.Function):
-    """Some numbers of many tensors, in one operation: each view would cost as much as a layer."""
-
-    @staticmethod
-    def forward(ctx: Any, at: Tensor, fixed: Tensor, *tensors: Tensor) -> Tensor:
-        ctx.save_for_backward(at)
-        ctx.sizes = [fixed.numel(), *(tensor.numel() for tensor in tensors)]
-        ctx.shapes = [tensor.shape for tensor in tensors]
-        return torch.cat([fixed, *(tensor.reshape(-1) for tensor in tensors)]).index_select(0, at)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        (at,) = ctx.saved_tensors
-        total = grad.new_zeros(sum(ctx.sizes)).index_add_(0, at, grad)
-        parts = torch.split(total, ctx.sizes)[1:]
-        shaped = (part.view(shape) for part, shape in zip(parts, ctx.shapes, strict=True))
-        return (None, None, *shaped)
 
 
 def _numbered(
