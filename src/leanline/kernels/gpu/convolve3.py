@@ -1,0 +1,136 @@
+"""Sparse 3x3 convolution of stride 1, the kernel that has to be fast.
+
+Output rows that are one dilation apart share their input rows: four of them need six, 18 loads for
+36 multiply-adds.
+"""
+
+import triton
+import triton.language as tl
+
+from leanline.kernels.gpu.indices import (
+    COUNTS,
+    gated,
+    nearest,
+    program_place,
+    read_step,
+    readable,
+    start_value,
+)
+
+
+@triton.jit
+def load_three(at, y, x0, x1, x2, in0, in1, in2, height, stride, PADDING: tl.constexpr):  # noqa: N803
+    """Three columns of a row of a source."""
+    ok = readable(y, height, PADDING)
+    row = at + nearest(y, height, PADDING) * stride
+    return (
+        tl.load(row + x0, mask=ok & in0, other=0.0),
+        tl.load(row + x1, mask=ok & in1, other=0.0),
+        tl.load(row + x2, mask=ok & in2, other=0.0),
+    )
+
+
+@triton.jit
+def columns_of(x, lanes, gap, before, width, PADDING: tl.constexpr):  # noqa: N803
+    """Where the three columns of the window are, and which of them can be read."""
+    left = x - before
+    middle = left + gap
+    right = middle + gap
+    return (
+        nearest(left, width, PADDING),
+        nearest(middle, width, PADDING),
+        nearest(right, width, PADDING),
+        lanes & readable(left, width, PADDING),
+        lanes & readable(middle, width, PADDING),
+        lanes & readable(right, width, PADDING),
+    )
+
+
+@triton.jit
+def _add(acc, w0, w1, w2, left, middle, right):
+    return acc + w0 * left + w1 * middle + w2 * right
+
+
+@triton.jit(do_not_specialize=COUNTS)
+def convolve3(
+    planes,
+    out,
+    gates,
+    table,
+    source,
+    taps,
+    bias,
+    tiles,
+    rows,
+    planes_size,
+    out_size,
+    gates_size,
+    height,
+    width,
+    stride,
+    out_height,
+    out_width,
+    out_stride,
+    gate_stride,
+    grown,
+    PADDING: tl.constexpr,  # noqa: N803
+    BLOCK: tl.constexpr,  # noqa: N803
+):
+    """Compute planes; a program computes four rows, a dilation apart, of BLOCK columns."""
+    tile, row, image = program_place(tiles, rows)
+    step = read_step(table, row)
+    target, first, last, taps_at, bias_at, keeps, gate, gate_at, gap, _, above, before = step
+    whole_width = out_width + 2 * grown
+    whole_height = out_height + 2 * grown
+    position = tile * BLOCK + tl.arange(0, BLOCK)
+    four = position // whole_width
+    x = position % whole_width - grown
+    y = (four // gap) * (4 * gap) + four % gap  # counted from the grown picture's first row
+    lanes = y < whole_height
+    x0, x1, x2, in0, in1, in2 = columns_of(x, lanes, gap, before, width, PADDING)
+    planes += image * planes_size
+    out += image * out_size + target
+    gates += image * gates_size + gate_at
+    begin = tl.load(bias + bias_at)
+    y1, y2, y3 = y + gap, y + 2 * gap, y + 3 * gap
+    o0 = (y - grown) * out_stride + x
+    o1, o2, o3 = o0 + gap * out_stride, o0 + 2 * gap * out_stride, o0 + 3 * gap * out_stride
+    a0 = start_value(out, o0, lanes, y, whole_height, keeps, begin)
+    a1 = start_value(out, o1, lanes, y1, whole_height, keeps, begin)
+    a2 = start_value(out, o2, lanes, y2, whole_height, keeps, begin)
+    a3 = start_value(out, o3, lanes, y3, whole_height, keeps, begin)
+    top = y - grown - above
+    for edge in range(first, last):
+        at = planes + tl.load(source + edge)
+        w = taps + taps_at + (edge - first) * 9
+        w00, w01, w02 = tl.load(w), tl.load(w + 1), tl.load(w + 2)
+        w10, w11, w12 = tl.load(w + 3), tl.load(w + 4), tl.load(w + 5)
+        w20, w21, w22 = tl.load(w + 6), tl.load(w + 7), tl.load(w + 8)
+        l, m, r = load_three(at, top, x0, x1, x2, in0, in1, in2, height, stride, PADDING)  # noqa: E741
+        a0 = _add(a0, w00, w01, w02, l, m, r)
+        l, m, r = load_three(at, top + gap, x0, x1, x2, in0, in1, in2, height, stride, PADDING)  # noqa: E741
+        a0 = _add(a0, w10, w11, w12, l, m, r)
+        a1 = _add(a1, w00, w01, w02, l, m, r)
+        l, m, r = load_three(at, top + 2 * gap, x0, x1, x2, in0, in1, in2, height, stride, PADDING)  # noqa: E741
+        a0 = _add(a0, w20, w21, w22, l, m, r)
+        a1 = _add(a1, w10, w11, w12, l, m, r)
+        a2 = _add(a2, w00, w01, w02, l, m, r)
+        l, m, r = load_three(at, top + 3 * gap, x0, x1, x2, in0, in1, in2, height, stride, PADDING)  # noqa: E741
+        a1 = _add(a1, w20, w21, w22, l, m, r)
+        a2 = _add(a2, w10, w11, w12, l, m, r)
+        a3 = _add(a3, w00, w01, w02, l, m, r)
+        l, m, r = load_three(at, top + 4 * gap, x0, x1, x2, in0, in1, in2, height, stride, PADDING)  # noqa: E741
+        a2 = _add(a2, w20, w21, w22, l, m, r)
+        a3 = _add(a3, w10, w11, w12, l, m, r)
+        l, m, r = load_three(at, top + 5 * gap, x0, x1, x2, in0, in1, in2, height, stride, PADDING)  # noqa: E741
+        a3 = _add(a3, w20, w21, w22, l, m, r)
+    g0 = (y - grown) * gate_stride + x
+    g1, g2, g3 = g0 + gap * gate_stride, g0 + 2 * gap * gate_stride, g0 + 3 * gap * gate_stride
+    a0 = gated(a0, gates, g0, lanes, y, whole_height, gate)
+    a1 = gated(a1, gates, g1, lanes, y1, whole_height, gate)
+    a2 = gated(a2, gates, g2, lanes, y2, whole_height, gate)
+    a3 = gated(a3, gates, g3, lanes, y3, whole_height, gate)
+    tl.store(out + o0, a0, mask=lanes)
+    tl.store(out + o1, a1, mask=y1 < whole_height)
+    tl.store(out + o2, a2, mask=y2 < whole_height)
+    tl.store(out + o3, a3, mask=y3 < whole_height)

@@ -1,0 +1,158 @@
+"""Gradients of taps: for each edge and tap, the product of two planes that are shifted.
+
+One plane *stays*, the other is read where the window looks: for convolutions the target's gradient
+stays and the source moves, for transposed ones it is the other way round. Programs add up a part of
+the pixels each; their sums are added by PyTorch, in an order that never changes.
+"""
+
+import triton
+import triton.language as tl
+
+from leanline.kernels.gpu.convolve3 import columns_of, load_three
+from leanline.kernels.gpu.indices import COUNTS, nearest, program_place, read_step, readable
+
+
+@triton.jit
+def _part(tile, tiles, each):
+    """First block of a part, and one past the last."""
+    first = tile * each
+    return first, tl.minimum(first + each, tiles)
+
+
+@triton.jit(do_not_specialize=[*COUNTS, "each", "blocks"])
+def tap_gradients(
+    still,
+    moving,
+    sums,
+    table,
+    tiles,
+    rows,
+    each,
+    blocks,
+    still_size,
+    moving_size,
+    height,
+    width,
+    stride,
+    moving_height,
+    moving_width,
+    moving_stride,
+    parts,
+    ROWS: tl.constexpr,  # noqa: N803
+    COLUMNS: tl.constexpr,  # noqa: N803
+    ROW_STEP: tl.constexpr,  # noqa: N803
+    COLUMN_STEP: tl.constexpr,  # noqa: N803
+    PADDING: tl.constexpr,  # noqa: N803
+    BLOCK: tl.constexpr,  # noqa: N803
+):
+    """Any window; a program does one tap of one edge.
+
+    ``sums`` has a row a tap, and a column for each of the ``parts`` of the pixels and images.
+    """
+    tile, row, image = program_place(tiles, rows)
+    step = read_step(table, row // (ROWS * COLUMNS))
+    still_at, moving_at, _, _, _, _, _, _, row_gap, gap, above, before = step
+    tap = row % (ROWS * COLUMNS)
+    down = tap // COLUMNS * row_gap - above
+    along = tap % COLUMNS * gap - before
+    still += image * still_size + still_at
+    moving += image * moving_size + moving_at
+    acc = tl.zeros([BLOCK], tl.float32)
+    first, last = _part(tile, blocks, each)
+    for block in range(first, last):
+        position = block * BLOCK + tl.arange(0, BLOCK)
+        lanes = position < height * width
+        y = position // width
+        x = position % width
+        from_y = y * ROW_STEP + down
+        from_x = x * COLUMN_STEP + along
+        ok = lanes & readable(from_y, moving_height, PADDING)
+        ok = ok & readable(from_x, moving_width, PADDING)
+        place = nearest(from_y, moving_height, PADDING) * moving_stride
+        place += nearest(from_x, moving_width, PADDING)
+        value = tl.load(still + y * stride + x, mask=lanes, other=0.0)
+        acc += value * tl.load(moving + place, mask=ok, other=0.0)
+    part = image * tiles + tile
+    tl.store(sums + row.to(tl.int64) * parts + part, tl.sum(acc, 0))
+
+
+@triton.jit
+def _add(a0, a1, a2, g, left, middle, right):
+    return a0 + g * left, a1 + g * middle, a2 + g * right
+
+
+@triton.jit(do_not_specialize=[*COUNTS, "each", "blocks"])
+def tap_gradients3(
+    still,
+    moving,
+    sums,
+    table,
+    tiles,
+    rows,
+    each,
+    blocks,
+    still_size,
+    moving_size,
+    height,
+    width,
+    stride,
+    moving_height,
+    moving_width,
+    moving_stride,
+    parts,
+    PADDING: tl.constexpr,  # noqa: N803
+    BLOCK: tl.constexpr,  # noqa: N803
+):
+    """3x3 windows of stride 1: all nine taps of an edge; rows as in `convolve3`."""
+    tile, row, image = program_place(tiles, rows)
+    step = read_step(table, row)
+    still_at, moving_at, _, _, _, _, _, _, gap, _, above, before = step
+    still += image * still_size + still_at
+    at = moving + image * moving_size + moving_at
+    zero = tl.zeros([BLOCK], tl.float32)
+    s00, s01, s02 = zero, zero, zero
+    s10, s11, s12 = zero, zero, zero
+    s20, s21, s22 = zero, zero, zero
+    high, wide = moving_height, moving_stride
+    first, last = _part(tile, blocks, each)
+    for block in range(first, last):
+        position = block * BLOCK + tl.arange(0, BLOCK)
+        four = position // width
+        x = position % width
+        y = (four // gap) * (4 * gap) + four % gap
+        lanes = y < height
+        x0, x1, x2, in0, in1, in2 = columns_of(x, lanes, gap, before, moving_width, PADDING)
+        o = y * stride + x
+        g0 = tl.load(still + o, mask=lanes, other=0.0)
+        g1 = tl.load(still + o + gap * stride, mask=y + gap < height, other=0.0)
+        g2 = tl.load(still + o + 2 * gap * stride, mask=y + 2 * gap < height, other=0.0)
+        g3 = tl.load(still + o + 3 * gap * stride, mask=y + 3 * gap < height, other=0.0)
+        top = y - above
+        l, m, r = load_three(at, top, x0, x1, x2, in0, in1, in2, high, wide, PADDING)  # noqa: E741
+        s00, s01, s02 = _add(s00, s01, s02, g0, l, m, r)
+        l, m, r = load_three(at, top + gap, x0, x1, x2, in0, in1, in2, high, wide, PADDING)  # noqa: E741
+        s10, s11, s12 = _add(s10, s11, s12, g0, l, m, r)
+        s00, s01, s02 = _add(s00, s01, s02, g1, l, m, r)
+        l, m, r = load_three(at, top + 2 * gap, x0, x1, x2, in0, in1, in2, high, wide, PADDING)  # noqa: E741
+        s20, s21, s22 = _add(s20, s21, s22, g0, l, m, r)
+        s10, s11, s12 = _add(s10, s11, s12, g1, l, m, r)
+        s00, s01, s02 = _add(s00, s01, s02, g2, l, m, r)
+        l, m, r = load_three(at, top + 3 * gap, x0, x1, x2, in0, in1, in2, high, wide, PADDING)  # noqa: E741
+        s20, s21, s22 = _add(s20, s21, s22, g1, l, m, r)
+        s10, s11, s12 = _add(s10, s11, s12, g2, l, m, r)
+        s00, s01, s02 = _add(s00, s01, s02, g3, l, m, r)
+        l, m, r = load_three(at, top + 4 * gap, x0, x1, x2, in0, in1, in2, high, wide, PADDING)  # noqa: E741
+        s20, s21, s22 = _add(s20, s21, s22, g2, l, m, r)
+        s10, s11, s12 = _add(s10, s11, s12, g3, l, m, r)
+        l, m, r = load_three(at, top + 5 * gap, x0, x1, x2, in0, in1, in2, high, wide, PADDING)  # noqa: E741
+        s20, s21, s22 = _add(s20, s21, s22, g3, l, m, r)
+    where = sums + row.to(tl.int64) * 9 * parts + image * tiles + tile
+    tl.store(where, tl.sum(s00, 0))
+    tl.store(where + parts, tl.sum(s01, 0))
+    tl.store(where + 2 * parts, tl.sum(s02, 0))
+    tl.store(where + 3 * parts, tl.sum(s10, 0))
+    tl.store(where + 4 * parts, tl.sum(s11, 0))
+    tl.store(where + 5 * parts, tl.sum(s12, 0))
+    tl.store(where + 6 * parts, tl.sum(s20, 0))
+    tl.store(where + 7 * parts, tl.sum(s21, 0))
+    tl.store(where + 8 * parts, tl.sum(s22, 0))
