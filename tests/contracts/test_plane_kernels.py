@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from leanline.kernels import gpu
 from leanline.kernels.ops import planes_forward, planes_infer
 from leanline.kernels.program import PlaneProgram
 from leanline.kernels.reference import run_reference
@@ -62,14 +64,65 @@ def cpu_inference(
     return planes_infer(images, *numbers, register(program), threads)
 
 
+class InInterpreter(torch.autograd.Function):
+    """The GPU's kernels on tensors of the CPU."""
+
+    @staticmethod
+    def forward(ctx: Any, program: PlaneProgram, count: int, *tensors: Tensor) -> Any:
+        images, numbers = tensors[:count], tensors[count:]
+        outputs, activations = gpu.forward(program, images, numbers)
+        ctx.program, ctx.count = program, count
+        ctx.save_for_backward(activations, *tensors)
+        return tuple(outputs)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        activations, *tensors = ctx.saved_tensors
+        images, numbers = tensors[: ctx.count], tuple(tensors[ctx.count :])
+        found, of_images = gpu.backward(ctx.program, grads, activations, images, numbers, True)
+        return (None, None, *of_images, *found)
+
+
+def on_gpu(
+    program: PlaneProgram, images: list[Tensor], *numbers: Tensor, threads: int
+) -> list[Tensor]:
+    if not torch.cuda.is_available():
+        return list(InInterpreter.apply(program, len(images), *images, *numbers))
+    moved = [t.cuda() for t in images], *(t.cuda() for t in numbers)
+    return [t.cpu() for t in planes_forward(*moved, register(program), threads)[:-1]]
+
+
+def on_gpu_inference(
+    program: PlaneProgram, images: list[Tensor], *numbers: Tensor, threads: int
+) -> list[Tensor]:
+    if not torch.cuda.is_available():
+        return gpu.infer(program, images, numbers)
+    moved = [t.cuda() for t in images], *(t.cuda() for t in numbers)
+    return [t.cpu() for t in planes_infer(*moved, register(program), threads)]
+
+
 DIFFERENTIABLE = [reference, cpu]
 BACKENDS = [*DIFFERENTIABLE, cpu_inference]
+
+SMALL = drafts(sizes=st.sampled_from([1, 2, 3, 5, 9, 16, 21]), planes=5, batch=2)
+"""For the interpreter, which is slow. (A block of pixels is more than one of these pictures.)"""
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @settings(max_examples=100)
 @given(draft=drafts())
 def test_output_equals_dense_pytorch_in_float64(backend: Backend, draft: Draft) -> None:
+    check_output(backend, draft)
+
+
+@pytest.mark.parametrize("backend", [on_gpu, on_gpu_inference])
+@settings(max_examples=12)
+@given(draft=SMALL)
+def test_output_on_a_gpu(backend: Backend, draft: Draft) -> None:
+    check_output(backend, draft)
+
+
+def check_output(backend: Backend, draft: Draft) -> None:
     case = draft.make()
     images, numbers = case.cast(torch.float64)
     with torch.no_grad():
@@ -86,6 +139,16 @@ def test_output_equals_dense_pytorch_in_float64(backend: Backend, draft: Draft) 
 def test_all_gradients_equal_those_of_dense_pytorch_in_float64(
     backend: Backend, draft: Draft
 ) -> None:
+    check_gradients(backend, draft)
+
+
+@settings(max_examples=12)
+@given(draft=SMALL)
+def test_all_gradients_on_a_gpu(draft: Draft) -> None:
+    check_gradients(on_gpu, draft)
+
+
+def check_gradients(backend: Backend, draft: Draft) -> None:
     case = draft.make()
     exact_images, exact_numbers = case.cast(torch.float64)
     images, numbers = case.cast(torch.float32)

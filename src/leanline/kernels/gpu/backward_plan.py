@@ -73,7 +73,10 @@ class BackwardPlan:
         self.winner_source = on_device(np.asarray(self._looked, np.int64), device)
         slots = self.canvas.slots
         self.seeds = [
-            [(on_device(ids, device), on_device(slots[planes[ids]], device)) for ids in once(planes)]
+            [
+                (on_device(ids, device), on_device(slots[planes[ids]], device))
+                for ids in once(planes)
+            ]
             for planes in program.outputs
         ]
         self.head_rounds = [

@@ -19,14 +19,22 @@ from leanline.kernels.gpu.indices import (
 
 
 @triton.jit
-def load_three(at, y, x0, x1, x2, in0, in1, in2, height, stride, PADDING: tl.constexpr):  # noqa: N803
-    """Three columns of a row of a source."""
-    ok = readable(y, height, PADDING)
-    row = at + nearest(y, height, PADDING) * stride
+def rows_of(y, gap, height, stride, PADDING: tl.constexpr):  # noqa: N803
+    """Where the six rows from ``y`` on begin, and which of them can be read."""
+    y1, y2, y3, y4, y5 = y + gap, y + 2 * gap, y + 3 * gap, y + 4 * gap, y + 5 * gap
     return (
-        tl.load(row + x0, mask=ok & in0, other=0.0),
-        tl.load(row + x1, mask=ok & in1, other=0.0),
-        tl.load(row + x2, mask=ok & in2, other=0.0),
+        nearest(y, height, PADDING) * stride,
+        nearest(y1, height, PADDING) * stride,
+        nearest(y2, height, PADDING) * stride,
+        nearest(y3, height, PADDING) * stride,
+        nearest(y4, height, PADDING) * stride,
+        nearest(y5, height, PADDING) * stride,
+        readable(y, height, PADDING),
+        readable(y1, height, PADDING),
+        readable(y2, height, PADDING),
+        readable(y3, height, PADDING),
+        readable(y4, height, PADDING),
+        readable(y5, height, PADDING),
     )
 
 
@@ -47,8 +55,13 @@ def columns_of(x, lanes, gap, before, width, PADDING: tl.constexpr):  # noqa: N8
 
 
 @triton.jit
-def _add(acc, w0, w1, w2, left, middle, right):
-    return acc + w0 * left + w1 * middle + w2 * right
+def load_three(row, ok, x0, x1, x2, in0, in1, in2):
+    """Three columns of a row."""
+    return (
+        tl.load(row + x0, mask=ok & in0, other=0.0),
+        tl.load(row + x1, mask=ok & in1, other=0.0),
+        tl.load(row + x2, mask=ok & in2, other=0.0),
+    )
 
 
 @triton.jit(do_not_specialize=COUNTS)
@@ -99,31 +112,32 @@ def convolve3(
     a1 = start_value(out, o1, lanes, y1, whole_height, keeps, begin)
     a2 = start_value(out, o2, lanes, y2, whole_height, keeps, begin)
     a3 = start_value(out, o3, lanes, y3, whole_height, keeps, begin)
-    top = y - grown - above
+    rows6 = rows_of(y - grown - above, gap, height, stride, PADDING)
+    r0, r1, r2, r3, r4, r5, k0, k1, k2, k3, k4, k5 = rows6
     for edge in range(first, last):
         at = planes + tl.load(source + edge)
         w = taps + taps_at + (edge - first) * 9
         w00, w01, w02 = tl.load(w), tl.load(w + 1), tl.load(w + 2)
         w10, w11, w12 = tl.load(w + 3), tl.load(w + 4), tl.load(w + 5)
         w20, w21, w22 = tl.load(w + 6), tl.load(w + 7), tl.load(w + 8)
-        l, m, r = load_three(at, top, x0, x1, x2, in0, in1, in2, height, stride, PADDING)  # noqa: E741
-        a0 = _add(a0, w00, w01, w02, l, m, r)
-        l, m, r = load_three(at, top + gap, x0, x1, x2, in0, in1, in2, height, stride, PADDING)  # noqa: E741
-        a0 = _add(a0, w10, w11, w12, l, m, r)
-        a1 = _add(a1, w00, w01, w02, l, m, r)
-        l, m, r = load_three(at, top + 2 * gap, x0, x1, x2, in0, in1, in2, height, stride, PADDING)  # noqa: E741
-        a0 = _add(a0, w20, w21, w22, l, m, r)
-        a1 = _add(a1, w10, w11, w12, l, m, r)
-        a2 = _add(a2, w00, w01, w02, l, m, r)
-        l, m, r = load_three(at, top + 3 * gap, x0, x1, x2, in0, in1, in2, height, stride, PADDING)  # noqa: E741
-        a1 = _add(a1, w20, w21, w22, l, m, r)
-        a2 = _add(a2, w10, w11, w12, l, m, r)
-        a3 = _add(a3, w00, w01, w02, l, m, r)
-        l, m, r = load_three(at, top + 4 * gap, x0, x1, x2, in0, in1, in2, height, stride, PADDING)  # noqa: E741
-        a2 = _add(a2, w20, w21, w22, l, m, r)
-        a3 = _add(a3, w10, w11, w12, l, m, r)
-        l, m, r = load_three(at, top + 5 * gap, x0, x1, x2, in0, in1, in2, height, stride, PADDING)  # noqa: E741
-        a3 = _add(a3, w20, w21, w22, l, m, r)
+        l, m, r = load_three(at + r0, k0, x0, x1, x2, in0, in1, in2)  # noqa: E741
+        a0 = a0 + w00 * l + w01 * m + w02 * r
+        l, m, r = load_three(at + r1, k1, x0, x1, x2, in0, in1, in2)  # noqa: E741
+        a0 = a0 + w10 * l + w11 * m + w12 * r
+        a1 = a1 + w00 * l + w01 * m + w02 * r
+        l, m, r = load_three(at + r2, k2, x0, x1, x2, in0, in1, in2)  # noqa: E741
+        a0 = a0 + w20 * l + w21 * m + w22 * r
+        a1 = a1 + w10 * l + w11 * m + w12 * r
+        a2 = a2 + w00 * l + w01 * m + w02 * r
+        l, m, r = load_three(at + r3, k3, x0, x1, x2, in0, in1, in2)  # noqa: E741
+        a1 = a1 + w20 * l + w21 * m + w22 * r
+        a2 = a2 + w10 * l + w11 * m + w12 * r
+        a3 = a3 + w00 * l + w01 * m + w02 * r
+        l, m, r = load_three(at + r4, k4, x0, x1, x2, in0, in1, in2)  # noqa: E741
+        a2 = a2 + w20 * l + w21 * m + w22 * r
+        a3 = a3 + w10 * l + w11 * m + w12 * r
+        l, m, r = load_three(at + r5, k5, x0, x1, x2, in0, in1, in2)  # noqa: E741
+        a3 = a3 + w20 * l + w21 * m + w22 * r
     g0 = (y - grown) * gate_stride + x
     g1, g2, g3 = g0 + gap * gate_stride, g0 + 2 * gap * gate_stride, g0 + 3 * gap * gate_stride
     a0 = gated(a0, gates, g0, lanes, y, whole_height, gate)

@@ -61,7 +61,9 @@ def _tall_blocks(height: int, width: int, dilations: Sequence[int]) -> int:
     return max(_blocks(gap * -(-height // (4 * gap)) * width) for gap in dilations)
 
 
-def _start(kernel: Any, tiles: int, rows: int, batch: int, *arguments: Any, **settings: Any) -> None:
+def _start(
+    kernel: Any, tiles: int, rows: int, batch: int, *arguments: Any, **settings: Any
+) -> None:
     """Start a kernel on all blocks of all rows of all images."""
     programs = tiles * rows * batch
     if programs:
@@ -147,9 +149,7 @@ def _fold(launch: Launch, out: Surface, field: Field, border: int) -> None:
         lanes = (0, field.height, field.stride, field.width, 1)
     tiles = _blocks(lanes[1])
     arguments = (out.buffer, launch.table, tiles, launch.count, out.canvas.size, *lanes)
-    _start(
-        fold, tiles, launch.count, len(out.buffer), *arguments, field.border, PADDING=border
-    )
+    _start(fold, tiles, launch.count, len(out.buffer), *arguments, field.border, PADDING=border)
 
 
 def find_winners(

@@ -9,7 +9,15 @@ import numpy as np
 import torch
 
 from leanline.kernels.gpu.canvas import Canvas, all_apart
-from leanline.kernels.gpu.launches import GATE_NONE, GATE_SELF, Kind, Step, Waves, kind_of, on_device
+from leanline.kernels.gpu.launches import (
+    GATE_NONE,
+    GATE_SELF,
+    Kind,
+    Step,
+    Waves,
+    kind_of,
+    on_device,
+)
 from leanline.kernels.gpu.waves import forward_waves, shared_places
 from leanline.kernels.halo import MODES
 from leanline.kernels.layout import filled_borders, grid_sizes
@@ -53,7 +61,9 @@ class ForwardPlan:
         slots = all_apart(program.grid) if keeps == "all" else shared_places(program, waves)
         self.canvas = canvas = Canvas(program.grid, self.sizes, slots, [0] * len(self.sizes))
         collected = Waves()
-        for index, (wave, row) in enumerate(zip(waves.tolist(), program.steps.tolist(), strict=True)):
+        for index, (wave, row) in enumerate(
+            zip(waves.tolist(), program.steps.tolist(), strict=True)
+        ):
             plane, number, first, last, relu, _ = row
             grid, window = int(program.grid[plane]), program.window(number)
             kind = Kind("convolve", grid, grid)

@@ -62,7 +62,9 @@ def _pass(
 ) -> tuple[list[Images], Float32[Tensor, "batch size"]]:
     sizes, device = check_images(program, images), images[0].device
     if any(image.device != device for image in images):
-        raise ModelError(f"got images on {', '.join(str(i.device) for i in images)}: give one place")
+        raise ModelError(
+            f"got images on {', '.join(str(i.device) for i in images)}: give one place"
+        )
     taps, bias, head, head_bias = _flat(program, numbers, device)
     plan: ForwardPlan = forward_plan(program, sizes, device, keeps)
     with _on(device), torch.no_grad():
@@ -96,19 +98,20 @@ def infer(program: PlaneProgram, images: Sequence[Images], numbers: Numbers) -> 
 
 def forward(
     program: PlaneProgram, images: Sequence[Images], numbers: Numbers
-) -> tuple[list[Images], Float32[Tensor, "batch size"]]:
-    """Outputs of a program, and all activations for `backward`.
+) -> tuple[list[Images], Float32[Tensor, " size"]]:
+    """Outputs of a program, and all activations, flat, for `backward`.
 
     Raises:
         ModelError: something has another shape, dtype or device than the program needs.
     """
-    return _pass(program, images, numbers, "all")
+    outputs, activations = _pass(program, images, numbers, "all")
+    return outputs, activations.flatten()
 
 
 def backward(
     program: PlaneProgram,
     grads: Sequence[Images],
-    activations: Float32[Tensor, "batch size"],
+    activations: Float32[Tensor, " size"],
     images: Sequence[Images],
     numbers: Numbers,
     to_images: bool,
@@ -122,8 +125,9 @@ def backward(
     ahead = forward_plan(program, sizes, device, "all")
     plan = backward_plan(program, sizes, device, "images" if to_images else "parameters")
     with _on(device), torch.no_grad():
-        kept = Surface(activations, ahead.canvas)
-        surface = Surface(activations.new_zeros(len(activations), plan.canvas.size), plan.canvas)
+        batch = len(images[0])
+        kept = Surface(activations.reshape(batch, ahead.canvas.size), ahead.canvas)
+        surface = Surface(activations.new_zeros(batch, plan.canvas.size), plan.canvas)
         of_head, of_head_bias = _seed(ahead, plan, kept, surface, grads, head)
         winner = None
         if plan.winners:

@@ -8,7 +8,7 @@ the pixels each; their sums are added by PyTorch, in an order that never changes
 import triton
 import triton.language as tl
 
-from leanline.kernels.gpu.convolve3 import columns_of, load_three
+from leanline.kernels.gpu.convolve3 import columns_of, load_three, rows_of
 from leanline.kernels.gpu.indices import COUNTS, nearest, program_place, read_step, readable
 
 
@@ -76,11 +76,6 @@ def tap_gradients(
     tl.store(sums + row.to(tl.int64) * parts + part, tl.sum(acc, 0))
 
 
-@triton.jit
-def _add(a0, a1, a2, g, left, middle, right):
-    return a0 + g * left, a1 + g * middle, a2 + g * right
-
-
 @triton.jit(do_not_specialize=[*COUNTS, "each", "blocks"])
 def tap_gradients3(
     still,
@@ -113,7 +108,6 @@ def tap_gradients3(
     s00, s01, s02 = zero, zero, zero
     s10, s11, s12 = zero, zero, zero
     s20, s21, s22 = zero, zero, zero
-    high, wide = moving_height, moving_stride
     first, last = _part(tile, blocks, each)
     for block in range(first, last):
         position = block * BLOCK + tl.arange(0, BLOCK)
@@ -127,25 +121,26 @@ def tap_gradients3(
         g1 = tl.load(still + o + gap * stride, mask=y + gap < height, other=0.0)
         g2 = tl.load(still + o + 2 * gap * stride, mask=y + 2 * gap < height, other=0.0)
         g3 = tl.load(still + o + 3 * gap * stride, mask=y + 3 * gap < height, other=0.0)
-        top = y - above
-        l, m, r = load_three(at, top, x0, x1, x2, in0, in1, in2, high, wide, PADDING)  # noqa: E741
-        s00, s01, s02 = _add(s00, s01, s02, g0, l, m, r)
-        l, m, r = load_three(at, top + gap, x0, x1, x2, in0, in1, in2, high, wide, PADDING)  # noqa: E741
-        s10, s11, s12 = _add(s10, s11, s12, g0, l, m, r)
-        s00, s01, s02 = _add(s00, s01, s02, g1, l, m, r)
-        l, m, r = load_three(at, top + 2 * gap, x0, x1, x2, in0, in1, in2, high, wide, PADDING)  # noqa: E741
-        s20, s21, s22 = _add(s20, s21, s22, g0, l, m, r)
-        s10, s11, s12 = _add(s10, s11, s12, g1, l, m, r)
-        s00, s01, s02 = _add(s00, s01, s02, g2, l, m, r)
-        l, m, r = load_three(at, top + 3 * gap, x0, x1, x2, in0, in1, in2, high, wide, PADDING)  # noqa: E741
-        s20, s21, s22 = _add(s20, s21, s22, g1, l, m, r)
-        s10, s11, s12 = _add(s10, s11, s12, g2, l, m, r)
-        s00, s01, s02 = _add(s00, s01, s02, g3, l, m, r)
-        l, m, r = load_three(at, top + 4 * gap, x0, x1, x2, in0, in1, in2, high, wide, PADDING)  # noqa: E741
-        s20, s21, s22 = _add(s20, s21, s22, g2, l, m, r)
-        s10, s11, s12 = _add(s10, s11, s12, g3, l, m, r)
-        l, m, r = load_three(at, top + 5 * gap, x0, x1, x2, in0, in1, in2, high, wide, PADDING)  # noqa: E741
-        s20, s21, s22 = _add(s20, s21, s22, g3, l, m, r)
+        rows6 = rows_of(y - above, gap, moving_height, moving_stride, PADDING)
+        r0, r1, r2, r3, r4, r5, k0, k1, k2, k3, k4, k5 = rows6
+        l, m, r = load_three(at + r0, k0, x0, x1, x2, in0, in1, in2)  # noqa: E741
+        s00, s01, s02 = s00 + g0 * l, s01 + g0 * m, s02 + g0 * r
+        l, m, r = load_three(at + r1, k1, x0, x1, x2, in0, in1, in2)  # noqa: E741
+        s10, s11, s12 = s10 + g0 * l, s11 + g0 * m, s12 + g0 * r
+        s00, s01, s02 = s00 + g1 * l, s01 + g1 * m, s02 + g1 * r
+        l, m, r = load_three(at + r2, k2, x0, x1, x2, in0, in1, in2)  # noqa: E741
+        s20, s21, s22 = s20 + g0 * l, s21 + g0 * m, s22 + g0 * r
+        s10, s11, s12 = s10 + g1 * l, s11 + g1 * m, s12 + g1 * r
+        s00, s01, s02 = s00 + g2 * l, s01 + g2 * m, s02 + g2 * r
+        l, m, r = load_three(at + r3, k3, x0, x1, x2, in0, in1, in2)  # noqa: E741
+        s20, s21, s22 = s20 + g1 * l, s21 + g1 * m, s22 + g1 * r
+        s10, s11, s12 = s10 + g2 * l, s11 + g2 * m, s12 + g2 * r
+        s00, s01, s02 = s00 + g3 * l, s01 + g3 * m, s02 + g3 * r
+        l, m, r = load_three(at + r4, k4, x0, x1, x2, in0, in1, in2)  # noqa: E741
+        s20, s21, s22 = s20 + g2 * l, s21 + g2 * m, s22 + g2 * r
+        s10, s11, s12 = s10 + g3 * l, s11 + g3 * m, s12 + g3 * r
+        l, m, r = load_three(at + r5, k5, x0, x1, x2, in0, in1, in2)  # noqa: E741
+        s20, s21, s22 = s20 + g3 * l, s21 + g3 * m, s22 + g3 * r
     where = sums + row.to(tl.int64) * 9 * parts + image * tiles + tile
     tl.store(where, tl.sum(s00, 0))
     tl.store(where + parts, tl.sum(s01, 0))
