@@ -61,7 +61,7 @@ class Drawn:
 
     def window(self, source: int) -> Window:
         """A window that fits the sources' size."""
-        rng, size = self.rng, self.sizes[source]
+        rng = self.rng
         kind = rng.choice(["same", "same", "same", "any", "spread", "double", "half", "largest"])
         if kind == "double":
             return Window(SPREAD, 2, 2, 2, 2)

@@ -10,48 +10,34 @@ import triton.language as tl
 from leanline.kernels.gpu.indices import (
     COUNTS,
     gated,
-    nearest,
+    look,
     program_place,
     read_step,
-    readable,
     start_value,
 )
 
 
 @triton.jit
-def rows_of(y, gap, height, stride, PADDING: tl.constexpr):  # noqa: N803
+def rows_of(y, gap, height, stride, PADDING: tl.constexpr):
     """Where the six rows from ``y`` on begin, and which of them can be read."""
-    y1, y2, y3, y4, y5 = y + gap, y + 2 * gap, y + 3 * gap, y + 4 * gap, y + 5 * gap
-    return (
-        nearest(y, height, PADDING) * stride,
-        nearest(y1, height, PADDING) * stride,
-        nearest(y2, height, PADDING) * stride,
-        nearest(y3, height, PADDING) * stride,
-        nearest(y4, height, PADDING) * stride,
-        nearest(y5, height, PADDING) * stride,
-        readable(y, height, PADDING),
-        readable(y1, height, PADDING),
-        readable(y2, height, PADDING),
-        readable(y3, height, PADDING),
-        readable(y4, height, PADDING),
-        readable(y5, height, PADDING),
-    )
+    r0, k0 = look(y, height, PADDING)
+    r1, k1 = look(y + gap, height, PADDING)
+    r2, k2 = look(y + 2 * gap, height, PADDING)
+    r3, k3 = look(y + 3 * gap, height, PADDING)
+    r4, k4 = look(y + 4 * gap, height, PADDING)
+    r5, k5 = look(y + 5 * gap, height, PADDING)
+    r0, r1, r2 = r0 * stride, r1 * stride, r2 * stride
+    r3, r4, r5 = r3 * stride, r4 * stride, r5 * stride
+    return r0, r1, r2, r3, r4, r5, k0, k1, k2, k3, k4, k5
 
 
 @triton.jit
-def columns_of(x, lanes, gap, before, width, PADDING: tl.constexpr):  # noqa: N803
+def columns_of(x, lanes, gap, before, width, PADDING: tl.constexpr):
     """Where the three columns of the window are, and which of them can be read."""
-    left = x - before
-    middle = left + gap
-    right = middle + gap
-    return (
-        nearest(left, width, PADDING),
-        nearest(middle, width, PADDING),
-        nearest(right, width, PADDING),
-        lanes & readable(left, width, PADDING),
-        lanes & readable(middle, width, PADDING),
-        lanes & readable(right, width, PADDING),
-    )
+    x0, in0 = look(x - before, width, PADDING)
+    x1, in1 = look(x - before + gap, width, PADDING)
+    x2, in2 = look(x - before + 2 * gap, width, PADDING)
+    return x0, x1, x2, lanes & in0, lanes & in1, lanes & in2
 
 
 @triton.jit
@@ -86,8 +72,8 @@ def convolve3(
     out_stride,
     gate_stride,
     grown,
-    PADDING: tl.constexpr,  # noqa: N803
-    BLOCK: tl.constexpr,  # noqa: N803
+    PADDING: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):
     """Compute planes; a program computes four rows, a dilation apart, of BLOCK columns."""
     tile, row, image = program_place(tiles, rows)
@@ -120,24 +106,24 @@ def convolve3(
         w00, w01, w02 = tl.load(w), tl.load(w + 1), tl.load(w + 2)
         w10, w11, w12 = tl.load(w + 3), tl.load(w + 4), tl.load(w + 5)
         w20, w21, w22 = tl.load(w + 6), tl.load(w + 7), tl.load(w + 8)
-        l, m, r = load_three(at + r0, k0, x0, x1, x2, in0, in1, in2)  # noqa: E741
-        a0 = a0 + w00 * l + w01 * m + w02 * r
-        l, m, r = load_three(at + r1, k1, x0, x1, x2, in0, in1, in2)  # noqa: E741
-        a0 = a0 + w10 * l + w11 * m + w12 * r
-        a1 = a1 + w00 * l + w01 * m + w02 * r
-        l, m, r = load_three(at + r2, k2, x0, x1, x2, in0, in1, in2)  # noqa: E741
-        a0 = a0 + w20 * l + w21 * m + w22 * r
-        a1 = a1 + w10 * l + w11 * m + w12 * r
-        a2 = a2 + w00 * l + w01 * m + w02 * r
-        l, m, r = load_three(at + r3, k3, x0, x1, x2, in0, in1, in2)  # noqa: E741
-        a1 = a1 + w20 * l + w21 * m + w22 * r
-        a2 = a2 + w10 * l + w11 * m + w12 * r
-        a3 = a3 + w00 * l + w01 * m + w02 * r
-        l, m, r = load_three(at + r4, k4, x0, x1, x2, in0, in1, in2)  # noqa: E741
-        a2 = a2 + w20 * l + w21 * m + w22 * r
-        a3 = a3 + w10 * l + w11 * m + w12 * r
-        l, m, r = load_three(at + r5, k5, x0, x1, x2, in0, in1, in2)  # noqa: E741
-        a3 = a3 + w20 * l + w21 * m + w22 * r
+        left, mid, right = load_three(at + r0, k0, x0, x1, x2, in0, in1, in2)
+        a0 = a0 + w00 * left + w01 * mid + w02 * right
+        left, mid, right = load_three(at + r1, k1, x0, x1, x2, in0, in1, in2)
+        a0 = a0 + w10 * left + w11 * mid + w12 * right
+        a1 = a1 + w00 * left + w01 * mid + w02 * right
+        left, mid, right = load_three(at + r2, k2, x0, x1, x2, in0, in1, in2)
+        a0 = a0 + w20 * left + w21 * mid + w22 * right
+        a1 = a1 + w10 * left + w11 * mid + w12 * right
+        a2 = a2 + w00 * left + w01 * mid + w02 * right
+        left, mid, right = load_three(at + r3, k3, x0, x1, x2, in0, in1, in2)
+        a1 = a1 + w20 * left + w21 * mid + w22 * right
+        a2 = a2 + w10 * left + w11 * mid + w12 * right
+        a3 = a3 + w00 * left + w01 * mid + w02 * right
+        left, mid, right = load_three(at + r4, k4, x0, x1, x2, in0, in1, in2)
+        a2 = a2 + w20 * left + w21 * mid + w22 * right
+        a3 = a3 + w10 * left + w11 * mid + w12 * right
+        left, mid, right = load_three(at + r5, k5, x0, x1, x2, in0, in1, in2)
+        a3 = a3 + w20 * left + w21 * mid + w22 * right
     g0 = (y - grown) * gate_stride + x
     g1, g2, g3 = g0 + gap * gate_stride, g0 + 2 * gap * gate_stride, g0 + 3 * gap * gate_stride
     a0 = gated(a0, gates, g0, lanes, y, whole_height, gate)

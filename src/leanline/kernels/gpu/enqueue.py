@@ -79,55 +79,67 @@ def _window(kind: Kind) -> dict[str, int]:
     }
 
 
+@dataclass(frozen=True)
+class Edges:
+    """What steps read.
+
+    Attributes:
+        source: offset of each edge's source plane.
+        taps: of all edges.
+        bias: of all steps; those of the data gradient have the first one.
+        winner: see `find_winners`.
+    """
+
+    source: Offsets
+    taps: Numbers
+    bias: Numbers
+    winner: Int32[Tensor, "batch size"] | None = None
+
+
 def run_steps(
     launches: Sequence[Launch],
+    edges: Edges,
     planes: Surface,
     out: Surface,
     gates: Surface,
-    source: Offsets,
-    numbers: tuple[Numbers, Numbers],
     padding: int,
     border: int = ZEROS,
-    winner: Int32[Tensor, "batch size"] | None = None,
 ) -> None:
     """Run steps, wave by wave.
 
     Args:
         launches: in order.
-        planes: what is read.
+        edges: what they read.
+        planes: where they read it.
         out: what is written.
         gates: activations that decide, for steps that end with a gate.
-        source: offset of each edge's source in ``planes``.
-        numbers: taps; biases.
         padding: what lies around ``planes``, a value of `halo.MODES`.
         border: from where the border of ``out`` was filled, likewise; only folds need it.
-        winner: see `find_winners`.
     """
-    batch = len(out.buffer)
-    sizes = (planes.canvas.size, out.canvas.size, gates.canvas.size)
     for launch in launches:
         kind = launch.kind
-        read, to = planes.canvas.fields[kind.from_grid], out.canvas.fields[kind.to_grid]
+        to = out.canvas.fields[kind.to_grid]
         if kind.kernel in ("fold rows", "fold columns"):
             _fold(launch, out, to, border)
             continue
+        kernel, settings = _kernel(kind, padding)
         height, width = to.height + 2 * kind.grown, to.width + 2 * kind.grown
         tiles = _blocks(height * width)
-        if kind.kernel == "convolve3":
+        if kernel is convolve3:
             tiles = _tall_blocks(height, width, launch.dilations)
-        gate_stride = gates.canvas.fields[kind.to_grid].stride
-        buffers = (planes.buffer, out.buffer, gates.buffer, launch.table, source)
-        places = (read.height, read.width, read.stride, to.height, to.width, to.stride, gate_stride)
-        if kind.kernel == "largest_gradient":
-            arguments = (
-                *(*buffers, winner, tiles, launch.count),
-                *(*sizes, winner.shape[1] if winner is not None else 0, *places),
-            )
-            _start(largest_gradient, tiles, launch.count, batch, *arguments, **_window(kind))
-            continue
-        arguments = (*buffers, *numbers, tiles, launch.count, *sizes, *places, kind.grown)
-        kernel, settings = _kernel(kind, padding)
-        _start(kernel, tiles, launch.count, batch, *arguments, **settings)
+        numbers: tuple[Any, ...] = (edges.taps, edges.bias)
+        ends: tuple[int, ...] = (kind.grown,)
+        if edges.winner is not None and kernel is largest_gradient:
+            numbers, ends = (edges.winner,), (edges.winner.shape[1],)
+        read, gate = planes.canvas.fields[kind.from_grid], gates.canvas.fields[kind.to_grid]
+        _start(
+            *(kernel, tiles, launch.count, len(out.buffer)),
+            *(planes.buffer, out.buffer, gates.buffer, launch.table, edges.source, *numbers),
+            *(tiles, launch.count, planes.canvas.size, out.canvas.size, gates.canvas.size),
+            *(read.height, read.width, read.stride, to.height, to.width, to.stride),
+            *(gate.stride, *ends),
+            **settings,
+        )
 
 
 def _kernel(kind: Kind, padding: int) -> tuple[Any, dict[str, int]]:
@@ -139,7 +151,7 @@ def _kernel(kind: Kind, padding: int) -> tuple[Any, dict[str, int]]:
     if kind.kernel == "spread":
         periods = {"ROW_PERIOD": kind.periods[0], "COLUMN_PERIOD": kind.periods[1]}
         return spread, {**_window(kind), **periods}
-    return largest, _window(kind)
+    return {"largest": largest, "largest_gradient": largest_gradient}[kind.kernel], _window(kind)
 
 
 def _fold(launch: Launch, out: Surface, field: Field, border: int) -> None:

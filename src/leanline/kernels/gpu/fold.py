@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from leanline.kernels.gpu.indices import COUNTS, nearest, program_place, read_step
+from leanline.kernels.gpu.indices import COUNTS, look, program_place, read_step
 
 
 @triton.jit(do_not_specialize=COUNTS)
@@ -19,8 +19,8 @@ def fold(
     size,
     stride,
     border,
-    PADDING: tl.constexpr,  # noqa: N803
-    BLOCK: tl.constexpr,  # noqa: N803
+    PADDING: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):
     """Fold the two ends of many lines inwards.
 
@@ -35,7 +35,7 @@ def fold(
     for distance in range(1, border + 1):
         for side in range(2):
             outside = -distance + side * (size - 1 + 2 * distance)
-            inside = line + nearest(outside, size, PADDING) * stride
+            inside = line + look(outside, size, PADDING)[0] * stride
             value = tl.load(line + outside * stride, mask=lanes, other=0.0)
             value += tl.load(inside, mask=lanes, other=0.0)
             tl.store(inside, value, mask=lanes)

@@ -42,22 +42,18 @@ def read_step(table, row):
 
 
 @triton.jit
-def nearest(index, size, PADDING: tl.constexpr):  # noqa: N803
-    """The picture's row or column that stands at ``index``; PADDING as in `halo.MODES`."""
+def look(index, size, PADDING: tl.constexpr):
+    """The picture's row or column that stands at ``index``, and whether there is one.
+
+    PADDING is one of `halo.MODES`; with zeros there is none outside.
+    """
+    inside = index == index
+    if PADDING == 0:
+        inside = (index >= 0) & (index < size)
     if PADDING == 2:
         index = tl.where(index < 0, -index, index)
         index = tl.where(index >= size, 2 * (size - 1) - index, index)
-    return tl.minimum(tl.maximum(index, 0), size - 1)
-
-
-@triton.jit
-def readable(index, size, PADDING: tl.constexpr):  # noqa: N803
-    """Whether something else than zero stands at ``index``."""
-    if PADDING == 0:
-        found = (index >= 0) & (index < size)
-    else:
-        found = index == index
-    return found
+    return tl.minimum(tl.maximum(index, 0), size - 1), inside
 
 
 @triton.jit

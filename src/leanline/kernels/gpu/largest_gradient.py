@@ -27,11 +27,11 @@ def winners(
     stride,
     out_height,
     out_width,
-    ROWS: tl.constexpr,  # noqa: N803
-    COLUMNS: tl.constexpr,  # noqa: N803
-    ROW_STEP: tl.constexpr,  # noqa: N803
-    COLUMN_STEP: tl.constexpr,  # noqa: N803
-    BLOCK: tl.constexpr,  # noqa: N803
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    ROW_STEP: tl.constexpr,
+    COLUMN_STEP: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):
     """Number of the tap where each window is largest (int32, rows without gaps)."""
     tile, row, image = program_place(tiles, rows)
@@ -70,7 +70,6 @@ def largest_gradient(
     planes_size,
     out_size,
     gates_size,
-    winner_size,
     height,
     width,
     stride,
@@ -78,11 +77,12 @@ def largest_gradient(
     out_width,
     out_stride,
     gate_stride,
-    ROWS: tl.constexpr,  # noqa: N803
-    COLUMNS: tl.constexpr,  # noqa: N803
-    ROW_STEP: tl.constexpr,  # noqa: N803
-    COLUMN_STEP: tl.constexpr,  # noqa: N803
-    BLOCK: tl.constexpr,  # noqa: N803
+    winner_size,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    ROW_STEP: tl.constexpr,
+    COLUMN_STEP: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):
     """Add up, for each pixel, the gradients of the windows in which it won."""
     tile, row, image = program_place(tiles, rows)

@@ -24,9 +24,9 @@ def mix(
     width,
     stride,
     out_stride,
-    ADD: tl.constexpr,  # noqa: N803
-    OUTPUTS: tl.constexpr,  # noqa: N803
-    BLOCK: tl.constexpr,  # noqa: N803
+    ADD: tl.constexpr,
+    OUTPUTS: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):
     """Write sums of planes, or ADD them to planes; a program computes OUTPUTS of them.
 
@@ -73,8 +73,8 @@ def mix_gradients(
     width,
     stride,
     parts,
-    OUTPUTS: tl.constexpr,  # noqa: N803
-    BLOCK: tl.constexpr,  # noqa: N803
+    OUTPUTS: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):
     """Gradient of the head's matrix: a program does one source and OUTPUTS targets.
 
@@ -89,9 +89,7 @@ def mix_gradients(
     at = planes + image * planes_size + tl.load(source + k)
     from_grads = grads + (image * targets + number)[:, None] * area
     acc = tl.zeros([OUTPUTS, BLOCK], tl.float32)
-    first = tile * each
-    last = tl.minimum(first + each, blocks)
-    for block in range(first, last):
+    for block in range(tile * each, tl.minimum((tile + 1) * each, blocks)):
         position = block * BLOCK + tl.arange(0, BLOCK)
         lanes = position < area
         value = tl.load(at + position // width * stride + position % width, mask=lanes, other=0.0)

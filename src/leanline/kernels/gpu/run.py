@@ -14,6 +14,7 @@ from leanline.errors import ModelError
 from leanline.kernels.arguments import check_images, flat_numbers
 from leanline.kernels.gpu.backward_plan import BackwardPlan, backward_plan
 from leanline.kernels.gpu.enqueue import (
+    Edges,
     Surface,
     find_winners,
     run_mix,
@@ -72,10 +73,8 @@ def _pass(
         surface = Surface(buffer, plan.canvas)
         for image, (grid, first, last) in zip(images, plan.input_places, strict=True):
             surface.pictures(grid)[:, first:last].copy_(image)
-        run_steps(
-            *(plan.launches, surface, surface, surface),
-            *(plan.source, (taps, bias), plan.padding),
-        )
+        edges = Edges(plan.source, taps, bias)
+        run_steps(plan.launches, edges, surface, surface, surface, plan.padding)
         outputs = [surface.pictures(grid).index_select(1, at) for grid, at in plan.outputs]
         if program.head.size:
             field = plan.canvas.fields[plan.head_grid]
@@ -132,11 +131,8 @@ def backward(
         winner = None
         if plan.winners:
             winner = find_winners(plan.winners, kept, plan.winner_source, plan.winner_size)
-        nothing = taps.new_zeros(1)
-        run_steps(
-            *(plan.launches, surface, surface, kept),
-            *(plan.source, (taps[plan.taps], nothing), ZEROS, ahead.padding, winner),
-        )
+        edges = Edges(plan.source, taps[plan.taps], taps.new_zeros(1), winner)
+        run_steps(plan.launches, edges, surface, surface, kept, ZEROS, ahead.padding)
         of_taps = torch.zeros_like(taps)
         for launch, places in plan.tap_launches["gradients"]:
             of_taps[places] = sum_tap_gradients(launch, surface, kept, ahead.padding).float()

@@ -9,14 +9,7 @@ import triton
 import triton.language as tl
 
 from leanline.kernels.gpu.convolve3 import columns_of, load_three, rows_of
-from leanline.kernels.gpu.indices import COUNTS, nearest, program_place, read_step, readable
-
-
-@triton.jit
-def _part(tile, tiles, each):
-    """First block of a part, and one past the last."""
-    first = tile * each
-    return first, tl.minimum(first + each, tiles)
+from leanline.kernels.gpu.indices import COUNTS, look, program_place, read_step
 
 
 @triton.jit(do_not_specialize=[*COUNTS, "each", "blocks"])
@@ -38,12 +31,12 @@ def tap_gradients(
     moving_width,
     moving_stride,
     parts,
-    ROWS: tl.constexpr,  # noqa: N803
-    COLUMNS: tl.constexpr,  # noqa: N803
-    ROW_STEP: tl.constexpr,  # noqa: N803
-    COLUMN_STEP: tl.constexpr,  # noqa: N803
-    PADDING: tl.constexpr,  # noqa: N803
-    BLOCK: tl.constexpr,  # noqa: N803
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    ROW_STEP: tl.constexpr,
+    COLUMN_STEP: tl.constexpr,
+    PADDING: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):
     """Any window; a program does one tap of one edge.
 
@@ -58,18 +51,14 @@ def tap_gradients(
     still += image * still_size + still_at
     moving += image * moving_size + moving_at
     acc = tl.zeros([BLOCK], tl.float32)
-    first, last = _part(tile, blocks, each)
-    for block in range(first, last):
+    for block in range(tile * each, tl.minimum((tile + 1) * each, blocks)):
         position = block * BLOCK + tl.arange(0, BLOCK)
         lanes = position < height * width
         y = position // width
         x = position % width
-        from_y = y * ROW_STEP + down
-        from_x = x * COLUMN_STEP + along
-        ok = lanes & readable(from_y, moving_height, PADDING)
-        ok = ok & readable(from_x, moving_width, PADDING)
-        place = nearest(from_y, moving_height, PADDING) * moving_stride
-        place += nearest(from_x, moving_width, PADDING)
+        from_y, in_y = look(y * ROW_STEP + down, moving_height, PADDING)
+        from_x, in_x = look(x * COLUMN_STEP + along, moving_width, PADDING)
+        place, ok = from_y * moving_stride + from_x, lanes & in_y & in_x
         value = tl.load(still + y * stride + x, mask=lanes, other=0.0)
         acc += value * tl.load(moving + place, mask=ok, other=0.0)
     part = image * tiles + tile
@@ -95,8 +84,8 @@ def tap_gradients3(
     moving_width,
     moving_stride,
     parts,
-    PADDING: tl.constexpr,  # noqa: N803
-    BLOCK: tl.constexpr,  # noqa: N803
+    PADDING: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):
     """3x3 windows of stride 1: all nine taps of an edge; rows as in `convolve3`."""
     tile, row, image = program_place(tiles, rows)
@@ -108,8 +97,7 @@ def tap_gradients3(
     s00, s01, s02 = zero, zero, zero
     s10, s11, s12 = zero, zero, zero
     s20, s21, s22 = zero, zero, zero
-    first, last = _part(tile, blocks, each)
-    for block in range(first, last):
+    for block in range(tile * each, tl.minimum((tile + 1) * each, blocks)):
         position = block * BLOCK + tl.arange(0, BLOCK)
         four = position // width
         x = position % width
@@ -123,24 +111,24 @@ def tap_gradients3(
         g3 = tl.load(still + o + 3 * gap * stride, mask=y + 3 * gap < height, other=0.0)
         rows6 = rows_of(y - above, gap, moving_height, moving_stride, PADDING)
         r0, r1, r2, r3, r4, r5, k0, k1, k2, k3, k4, k5 = rows6
-        l, m, r = load_three(at + r0, k0, x0, x1, x2, in0, in1, in2)  # noqa: E741
-        s00, s01, s02 = s00 + g0 * l, s01 + g0 * m, s02 + g0 * r
-        l, m, r = load_three(at + r1, k1, x0, x1, x2, in0, in1, in2)  # noqa: E741
-        s10, s11, s12 = s10 + g0 * l, s11 + g0 * m, s12 + g0 * r
-        s00, s01, s02 = s00 + g1 * l, s01 + g1 * m, s02 + g1 * r
-        l, m, r = load_three(at + r2, k2, x0, x1, x2, in0, in1, in2)  # noqa: E741
-        s20, s21, s22 = s20 + g0 * l, s21 + g0 * m, s22 + g0 * r
-        s10, s11, s12 = s10 + g1 * l, s11 + g1 * m, s12 + g1 * r
-        s00, s01, s02 = s00 + g2 * l, s01 + g2 * m, s02 + g2 * r
-        l, m, r = load_three(at + r3, k3, x0, x1, x2, in0, in1, in2)  # noqa: E741
-        s20, s21, s22 = s20 + g1 * l, s21 + g1 * m, s22 + g1 * r
-        s10, s11, s12 = s10 + g2 * l, s11 + g2 * m, s12 + g2 * r
-        s00, s01, s02 = s00 + g3 * l, s01 + g3 * m, s02 + g3 * r
-        l, m, r = load_three(at + r4, k4, x0, x1, x2, in0, in1, in2)  # noqa: E741
-        s20, s21, s22 = s20 + g2 * l, s21 + g2 * m, s22 + g2 * r
-        s10, s11, s12 = s10 + g3 * l, s11 + g3 * m, s12 + g3 * r
-        l, m, r = load_three(at + r5, k5, x0, x1, x2, in0, in1, in2)  # noqa: E741
-        s20, s21, s22 = s20 + g3 * l, s21 + g3 * m, s22 + g3 * r
+        left, mid, right = load_three(at + r0, k0, x0, x1, x2, in0, in1, in2)
+        s00, s01, s02 = s00 + g0 * left, s01 + g0 * mid, s02 + g0 * right
+        left, mid, right = load_three(at + r1, k1, x0, x1, x2, in0, in1, in2)
+        s10, s11, s12 = s10 + g0 * left, s11 + g0 * mid, s12 + g0 * right
+        s00, s01, s02 = s00 + g1 * left, s01 + g1 * mid, s02 + g1 * right
+        left, mid, right = load_three(at + r2, k2, x0, x1, x2, in0, in1, in2)
+        s20, s21, s22 = s20 + g0 * left, s21 + g0 * mid, s22 + g0 * right
+        s10, s11, s12 = s10 + g1 * left, s11 + g1 * mid, s12 + g1 * right
+        s00, s01, s02 = s00 + g2 * left, s01 + g2 * mid, s02 + g2 * right
+        left, mid, right = load_three(at + r3, k3, x0, x1, x2, in0, in1, in2)
+        s20, s21, s22 = s20 + g1 * left, s21 + g1 * mid, s22 + g1 * right
+        s10, s11, s12 = s10 + g2 * left, s11 + g2 * mid, s12 + g2 * right
+        s00, s01, s02 = s00 + g3 * left, s01 + g3 * mid, s02 + g3 * right
+        left, mid, right = load_three(at + r4, k4, x0, x1, x2, in0, in1, in2)
+        s20, s21, s22 = s20 + g2 * left, s21 + g2 * mid, s22 + g2 * right
+        s10, s11, s12 = s10 + g3 * left, s11 + g3 * mid, s12 + g3 * right
+        left, mid, right = load_three(at + r5, k5, x0, x1, x2, in0, in1, in2)
+        s20, s21, s22 = s20 + g3 * left, s21 + g3 * mid, s22 + g3 * right
     where = sums + row.to(tl.int64) * 9 * parts + image * tiles + tile
     tl.store(where, tl.sum(s00, 0))
     tl.store(where + parts, tl.sum(s01, 0))

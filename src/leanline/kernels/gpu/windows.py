@@ -9,10 +9,9 @@ import triton.language as tl
 from leanline.kernels.gpu.indices import (
     COUNTS,
     gated,
-    nearest,
+    look,
     program_place,
     read_step,
-    readable,
     start_value,
 )
 
@@ -39,12 +38,12 @@ def convolve(
     out_stride,
     gate_stride,
     grown,
-    ROWS: tl.constexpr,  # noqa: N803
-    COLUMNS: tl.constexpr,  # noqa: N803
-    ROW_STEP: tl.constexpr,  # noqa: N803
-    COLUMN_STEP: tl.constexpr,  # noqa: N803
-    PADDING: tl.constexpr,  # noqa: N803
-    BLOCK: tl.constexpr,  # noqa: N803
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    ROW_STEP: tl.constexpr,
+    COLUMN_STEP: tl.constexpr,
+    PADDING: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):
     """Convolve the sources of each step and add them up."""
     tile, row, image = program_place(tiles, rows)
@@ -62,12 +61,11 @@ def convolve(
     acc = start_value(out, offset, lanes, position, count, keeps, tl.load(bias + bias_at))
     for i in range(ROWS):
         from_y = y * ROW_STEP - above + i * row_gap
-        in_y = lanes & readable(from_y, height, PADDING)
-        from_row = nearest(from_y, height, PADDING) * stride
+        from_row, in_y = look(from_y, height, PADDING)
         for j in range(COLUMNS):
             from_x = x * COLUMN_STEP - before + j * gap
-            ok = in_y & readable(from_x, width, PADDING)
-            place = from_row + nearest(from_x, width, PADDING)
+            from_column, in_x = look(from_x, width, PADDING)
+            place, ok = from_row * stride + from_column, lanes & in_y & in_x
             w = taps + taps_at + i * COLUMNS + j
             for edge in range(first, last):
                 at = planes + tl.load(source + edge)
@@ -79,7 +77,7 @@ def convolve(
 
 
 @triton.jit
-def _first_tap(value, gap, STEP: tl.constexpr, PERIOD: tl.constexpr, TAPS: tl.constexpr):  # noqa: N803
+def _first_tap(value, gap, STEP: tl.constexpr, PERIOD: tl.constexpr, TAPS: tl.constexpr):
     """The first tap along one side that brings a source to a pixel; TAPS where none does."""
     found = value * 0 + TAPS
     for tap in range(PERIOD):
@@ -109,13 +107,13 @@ def spread(
     out_stride,
     gate_stride,
     grown,
-    ROWS: tl.constexpr,  # noqa: N803
-    COLUMNS: tl.constexpr,  # noqa: N803
-    ROW_STEP: tl.constexpr,  # noqa: N803
-    COLUMN_STEP: tl.constexpr,  # noqa: N803
-    ROW_PERIOD: tl.constexpr,  # noqa: N803
-    COLUMN_PERIOD: tl.constexpr,  # noqa: N803
-    BLOCK: tl.constexpr,  # noqa: N803
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    ROW_STEP: tl.constexpr,
+    COLUMN_STEP: tl.constexpr,
+    ROW_PERIOD: tl.constexpr,
+    COLUMN_PERIOD: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):
     """Transposed convolutions, as sums over those taps that meet a pixel."""
     tile, row, image = program_place(tiles, rows)
@@ -175,11 +173,11 @@ def largest(
     out_stride,
     gate_stride,
     grown,
-    ROWS: tl.constexpr,  # noqa: N803
-    COLUMNS: tl.constexpr,  # noqa: N803
-    ROW_STEP: tl.constexpr,  # noqa: N803
-    COLUMN_STEP: tl.constexpr,  # noqa: N803
-    BLOCK: tl.constexpr,  # noqa: N803
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    ROW_STEP: tl.constexpr,
+    COLUMN_STEP: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):
     """The largest value of each window of each step's only source; NaN is larger than all."""
     tile, row, image = program_place(tiles, rows)
