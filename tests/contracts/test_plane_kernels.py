@@ -116,7 +116,7 @@ def test_output_equals_dense_pytorch_in_float64(backend: Backend, draft: Draft) 
 
 
 @pytest.mark.parametrize("backend", [on_gpu, on_gpu_inference])
-@settings(max_examples=12)
+@settings(max_examples=10)
 @given(draft=SMALL)
 def test_output_on_a_gpu(backend: Backend, draft: Draft) -> None:
     check_output(backend, draft)
@@ -142,7 +142,7 @@ def test_all_gradients_equal_those_of_dense_pytorch_in_float64(
     check_gradients(backend, draft)
 
 
-@settings(max_examples=12)
+@settings(max_examples=10)
 @given(draft=SMALL)
 def test_all_gradients_on_a_gpu(draft: Draft) -> None:
     check_gradients(on_gpu, draft)

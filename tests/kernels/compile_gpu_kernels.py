@@ -16,7 +16,7 @@ from leanline.kernels.gpu import enqueue
 INTEGERS = {"table": "*i64", "source": "*i64", "target": "*i64", "winner": "*i32"}
 FLOATS = ("planes", "out", "gates", "taps", "bias", "matrix", "still", "moving", "sums", "grads")
 WINDOW = {"ROWS": (2,), "COLUMNS": (3,), "ROW_STEP": (2,), "COLUMN_STEP": (1,)}
-PADDING = {"PADDING": (0, 1, 2)}
+PADDING = {"PADDING": (0, 2)}
 
 VARIANTS: dict[Any, dict[str, tuple[Any, ...]]] = {
     enqueue.convolve3: PADDING,
