@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from torch import Tensor
 
 from leanline.errors import ModelError
-from leanline.kernels import gpu
+from leanline.kernels import gpu, ops
 from leanline.kernels.gpu.backward_plan import once
 from leanline.kernels.gpu.waves import forward_waves, shared_places
 from leanline.kernels.program import PlaneProgram
@@ -228,3 +228,9 @@ def test_all_kernels_compile_for_nvidia_gpus(tmp_path: Path) -> None:
         "", str(script), "80", TRITON_INTERPRET="0", TRITON_CACHE_DIR=str(tmp_path / "triton")
     )
     assert len({line.split()[0] for line in said.splitlines()}) == 11
+
+
+@pytest.mark.parametrize("name", ["planes_infer", "planes_forward", "planes_backward"])
+def test_the_operators_run_on_a_gpu(name: str) -> None:
+    assert getattr(ops, name)._qualname == f"leanline::{name}"
+    assert torch._C._dispatch_has_kernel_for_dispatch_key(f"leanline::{name}", "CUDA")
