@@ -13,6 +13,7 @@ from torch import Tensor
 
 from leanline.errors import ModelError
 from leanline.kernels import gpu, ops
+from leanline.kernels.gpu import enqueue
 from leanline.kernels.gpu.backward_plan import once
 from leanline.kernels.gpu.waves import forward_waves, shared_places
 from leanline.kernels.program import PlaneProgram
@@ -68,20 +69,20 @@ def moved(case: Case) -> tuple[list[Tensor], tuple[Tensor, ...]]:
     return [t.to(DEVICE) for t in case.images], tuple(t.to(DEVICE) for t in case.numbers)
 
 
-@pytest.mark.parametrize("padding", ["zeros", "replicate", "reflect"])
-def test_every_kind_of_step_forward_and_backward(padding: str) -> None:
-    program = every_kind(padding)
-    program.check()
-    case = make_case(program, 1, [(9, 12)], 4)
+def check(case: Case) -> None:
+    """Outputs and all gradients equal those of plain PyTorch in float64."""
+    program, (images, numbers) = case.program, moved(case)
     exact_images, exact = case.cast(torch.float64)
     wants = run_reference(program, exact_images, *exact)
-    images, numbers = moved(case)
     outputs, activations = gpu.forward(program, images, numbers)
     for index, (have, want) in enumerate(zip(outputs, wants, strict=True)):
         assert_close(have.cpu(), want.detach(), f"output {index}")
+    for have, want in zip(gpu.infer(program, images, numbers), outputs, strict=True):
+        assert torch.equal(have, want)  # places that are shared change nothing
     generator = torch.Generator().manual_seed(1)
     upstream = [torch.randn(want.shape, generator=generator) for want in wants]
-    wanted = torch.autograd.grad(wants, [*exact_images, *exact], [u.double() for u in upstream])
+    leaves = [*exact_images, *exact]
+    wanted = torch.autograd.grad(wants, leaves, [u.double() for u in upstream])
     grads = [u.to(DEVICE) for u in upstream]
     found, of_images = gpu.backward(program, grads, activations, images, numbers, True)
     for index, (have, want) in enumerate(zip((*of_images, *found), wanted, strict=True)):
@@ -89,8 +90,21 @@ def test_every_kind_of_step_forward_and_backward(padding: str) -> None:
     again, nothing = gpu.backward(program, grads, activations, images, numbers, False)
     assert not nothing
     assert all(torch.equal(a, b) for a, b in zip(again, found, strict=True))
-    for have, want in zip(gpu.infer(program, images, numbers), outputs, strict=True):
-        assert torch.equal(have, want)  # places that are shared change nothing
+
+
+@pytest.mark.parametrize("padding", ["zeros", "replicate", "reflect"])
+def test_every_kind_of_step_forward_and_backward(padding: str) -> None:
+    program = every_kind(padding)
+    program.check()
+    check(make_case(program, 1, [(9, 12)], 4))
+
+
+def test_many_blocks_and_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(enqueue, "BLOCK", 64)
+    monkeypatch.setattr(enqueue, "PART", 1)
+    monkeypatch.setattr(enqueue, "OUTPUTS", 2)
+    check(make_case(every_kind("replicate"), 1, [(9, 12)], 4))
+    check(make_case(small(), 2, [(17, 11)], 5))
 
 
 def small(padding: str = "zeros") -> PlaneProgram:
