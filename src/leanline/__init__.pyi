@@ -1,7 +1,7 @@
 # What `import leanline as ll` offers, by the module that holds it. `__init__.py` reads this file.
 
-from . import data, graph, models, norms
-from .compaction import compact, load, save
+from . import data, graph, inference, models, norms
+from .compaction import compact, export_onnx, load, save
 from .errors import (
     CheckpointError,
     ConfigError,
@@ -48,8 +48,10 @@ __all__ = [
     "compact",
     "compile",
     "data",
+    "export_onnx",
     "get_masks",
     "graph",
+    "inference",
     "load",
     "metrics",
     "models",

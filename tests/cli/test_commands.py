@@ -15,6 +15,7 @@ from leanline.experiments import demo
 from leanline.models import MSD
 from leanline.pruning.prune import load_stage
 from leanline.records.run import RunFolder
+from leanline.runtime import OnnxNetwork
 
 from .conftest import train_arguments
 
@@ -83,7 +84,8 @@ def test_pruning_starts_from_the_best_weights(leanline, dense, lean):
 
 def test_the_compact_network_is_the_pruned_one(leanline, lean, tmp_path):
     file = tmp_path / "net.safetensors"
-    outcome = leanline("compact", lean, "--out", file, "--json")
+    whole = ("compact", lean, "--out", file, "--seconds", 0, "--onnx", tmp_path / "net.onnx")
+    outcome = leanline(*whole, "--json")
     assert outcome.code == 0, outcome.stderr
     assert outcome.json["summary"]["filters"] == {"before": 10, "after": 4}
     assert outcome.json["bytes"] == file.stat().st_size
@@ -91,7 +93,20 @@ def test_the_compact_network_is_the_pruned_one(leanline, lean, tmp_path):
     load_stage(RunFolder.read(lean), pruned)
     images = torch.randn(2, 1, 20, 24, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(small(images), pruned(images), atol=1e-5, rtol=1e-5)
-    assert "leanline.models.make('msd', depth=4" in leanline("compact", lean, "-o", file).stdout
+    exported = OnnxNetwork(outcome.json["onnx"]["path"])
+    torch.testing.assert_close(exported(images), pruned(images), atol=1e-4, rtol=1e-4)
+    assert outcome.json["onnx"]["free"] == ["batch", "height", "width"]
+    sizes = outcome.json["summary"]["compact"]
+    assert sizes["bytes"]["after"] == outcome.json["bytes"]
+    assert sizes["parameters"]["after"] == outcome.json["parameters"]
+    assert [row["name"] for row in outcome.json["summary"]["timing"]["rows"]] == [
+        "before", "compact", "kernels",
+    ]  # fmt: skip
+    shown = leanline(*whole).stdout
+    assert "leanline.models.make('msd', depth=4" in shown
+    assert "ms kernels" in shown and "ONNX Runtime deviates by" in shown
+    wrong = leanline("compact", lean, "-o", file, "--onnx", tmp_path / "net.pt")
+    assert wrong.code == 2 and "ends in .onnx" in wrong.stderr
 
 
 def test_timing(leanline, lean):
@@ -101,13 +116,16 @@ def test_timing(leanline, lean):
     assert [row["name"] for row in timing["rows"]] == [
         "PyTorch eager, dense",
         "leanline kernel, dense",
+        "ONNX Runtime, dense",
         "PyTorch eager, compacted",
+        "ONNX Runtime, compacted",
         "leanline kernel, pruned",
     ]
     assert timing["shape"] == [2, 1, 24, 20]
     assert timing["threads"] == 1
     assert timing["rows"][0]["speedup"] == 1
-    assert "leanline kernel, pruned" in leanline(*arguments).stdout
+    shown = leanline(*arguments, "--no-onnx").stdout
+    assert "leanline kernel, pruned" in shown and "ONNX" not in shown
     assert torch.get_num_threads() == threads
 
 
@@ -127,7 +145,12 @@ def test_a_shipped_network_and_one_of_the_users_own(leanline, tmp_path, monkeypa
     )  # fmt: skip
     assert outcome.code == 0, outcome.stderr
     assert outcome.json["network"]["filters"] == [1275, 64]
-    assert leanline("compact", tmp_path / "shipped", "-o", tmp_path / "n.safetensors").code == 0
+    assert (
+        leanline(
+            "compact", tmp_path / "shipped", "-o", tmp_path / "n.safetensors", "--seconds", 0
+        ).code
+        == 0
+    )
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "my_networks.py").write_text(
@@ -150,7 +173,7 @@ def test_a_shipped_network_and_one_of_the_users_own(leanline, tmp_path, monkeypa
     refused = leanline("bench", "own", "--seconds", 0)
     assert refused.code == 2
     assert "add --model my_networks:small" in refused.stderr
-    allowed = leanline("bench", "own", "--seconds", 0, "--model", "my_networks:small")
+    allowed = leanline("bench", "own", "--seconds", 0, "--no-onnx", "--model", "my_networks:small")
     assert allowed.code == 0, allowed.stderr
 
 

@@ -1,12 +1,13 @@
 """Networks as users write them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from leanline.masks import apply_masks
+from leanline.runtime.region import PlaneRegion
 
 
 class ConcatMSD(nn.Module):
@@ -59,6 +60,70 @@ class Mixed(nn.Module):
         return self.explicit(functional.pad(torch.cat([d, right, c], 1), (3, 3, 3, 3)))
 
 
+class Then(nn.Module):
+    """A 3x3 layer, then a function of its result and the picture."""
+
+    def __init__(self, then: Callable[[Tensor, Tensor], object], **settings: object) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 4, 3, **{"padding": 1, **settings})
+        self.then = then
+
+    def forward(self, x: Tensor) -> object:
+        return self.then(self.conv(x), x)
+
+
+class Dense(nn.Module):
+    """DenseNet's layers: batch norm and ReLU come before each convolution, then all is joined."""
+
+    def __init__(self, depth: int = 3, width: int = 3) -> None:
+        super().__init__()
+        counts = [4 + i * width for i in range(depth)]
+        self.first = nn.Conv2d(2, 4, 3, stride=2, padding=1)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(n) for n in counts)
+        self.convs = nn.ModuleList(nn.Conv2d(n, width, 3, padding=1) for n in counts)
+        self.last = nn.Conv2d(counts[-1] + width, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = functional.max_pool2d(self.first(x).relu(), 3, 2, 1)
+        for norm, conv in zip(self.norms, self.convs, strict=True):
+            y = torch.cat([y, conv(norm(y).relu())], 1)
+        return self.last(y)
+
+
+class Residual(nn.Module):
+    """Residual blocks with a gate on each channel, of a network that halves and doubles."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(2, 6, 7, stride=2, padding=3, bias=False)
+        self.norm = nn.BatchNorm2d(6)
+        self.one, self.two = (nn.Conv2d(6, 6, 3, padding=1, bias=False) for _ in range(2))
+        self.norms = nn.ModuleList(nn.BatchNorm2d(6) for _ in range(2))
+        self.down, self.up = nn.Conv2d(6, 2, 1), nn.Conv2d(2, 6, 1)
+        self.short = nn.Conv2d(6, 6, 1, stride=2)
+        self.halve = nn.Conv2d(6, 6, 3, stride=2, padding=1)
+        self.grow = nn.ConvTranspose2d(6, 3, 4, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        x = self.norm(self.first(x)).relu()
+        y = self.norms[1](self.two(self.norms[0](self.one(x)).relu()))
+        gate = self.up(self.down(y.mean((2, 3), keepdim=True)).relu()).sigmoid()
+        y = (y * gate + x).relu()
+        z = (self.halve(y) + self.short(y)).relu()
+        return {"out": self.grow(functional.interpolate(z, scale_factor=2)), "deep": z}
+
+
+class Siamese(nn.Module):
+    """Two pictures, possibly of different batch and size, through one network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 4, 3, padding=1)
+
+    def forward(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        return self.conv(a).relu(), self.conv(b)
+
+
 def mask_at_random(model: nn.Module, keep: float, seed: int, skip: Sequence[str] = ()) -> None:
     """Prune filters of every convolution at random."""
     generator = torch.Generator().manual_seed(seed)
@@ -68,6 +133,20 @@ def mask_at_random(model: nn.Module, keep: float, seed: int, skip: Sequence[str]
         if weight.ndim == 4 and not name.startswith(tuple(skip) or "?")
     }
     apply_masks(model, masks)
+
+
+def regions(network: nn.Module) -> list[PlaneRegion]:
+    """The parts that run on planes."""
+    return [part for part in network.modules() if isinstance(part, PlaneRegion)]
+
+
+def convolutions(network: nn.Module) -> int:
+    """Number of convolutions that PyTorch runs."""
+    return sum(isinstance(part, nn.modules.conv._ConvNd) for part in network.modules())
+
+
+def pictures(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def randomise(model: nn.Module, seed: int = 0) -> nn.Module:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from leanline.runtime.network import PlaneNetwork, check_threads
+from leanline.runtime.present import present_by_mask, present_by_value
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -14,8 +16,6 @@ from leanline.graph import trace_program
 from leanline.masks import apply_channel_masks, apply_masks, remove_masks
 from leanline.models import MSD
 from leanline.runtime import compile, plan_planes
-from leanline.runtime.network import PlaneNetwork, check_threads
-from leanline.runtime.present import present_by_mask, present_by_value
 from plane_programs import assert_close
 
 from .networks import BufferMSD, ConcatMSD, Mixed, mask_at_random, randomise

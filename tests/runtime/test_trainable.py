@@ -12,7 +12,7 @@ from torch.nn.utils import parametrizations, prune
 from leanline.masks import apply_channel_masks, apply_masks
 from leanline.models import MSD
 from leanline.runtime import trainable
-from leanline.runtime.network import SharedPlaneNetwork
+from leanline.runtime.shared import SharedPlaneNetwork
 from plane_programs import assert_close
 
 from .networks import BufferMSD, ConcatMSD, Mixed, mask_at_random, randomise

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from leanline.cli.apply import apply
 from leanline.cli.bench import bench
 from leanline.cli.compact import compact
 from leanline.cli.data import data
@@ -39,12 +40,12 @@ def leanline(
     """Make imaging pipelines fast: prune a trained network, and get the time back.
 
     Begin with `leanline demo`. On your own pictures: `data check`, `train`, `prune`, then
-    `compact`, `bench` and `report` on the run folder. Whatever takes long can be stopped with
-    Ctrl-C; the same command goes on from there.
+    `compact`, `bench` and `report` on the run folder, and `apply` on whole volumes. Whatever takes
+    long can be stopped with Ctrl-C; the same command goes on from there.
     """
 
 
 app.command()(demo)
 app.add_typer(data, name="data")
-for command in (train, prune, compact, bench, graph, report):
+for command in (train, prune, compact, apply, bench, graph, report):
     app.command()(command)

@@ -21,12 +21,17 @@ def bench(
     batch: Annotated[int, typer.Option(min=1, help="Pictures in a call.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Threads.")] = 1,
     seconds: Annotated[float, typer.Option(min=0, help="How long to measure.")] = 5.0,
+    onnx: Annotated[
+        bool, typer.Option(help="Time ONNX Runtime too (needs leanline[onnx]).")
+    ] = True,
     model: options.Confirm = None,
     as_json: options.Json = False,
     progress: options.Progress = True,
     debug: options.Debug = False,
 ) -> None:
     """Time the dense network against the pruned one, in turn, on this machine.
+
+    In PyTorch, in ONNX Runtime and on leanline's kernels, all with the same threads.
 
     Times are medians with quartiles; speed-ups are medians of the rounds' ratios.
     """
@@ -42,9 +47,8 @@ def bench(
         dense, pruned = pruned_of(run, model)
         example = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         small = compaction.compact(pruned, example)
-        timing = time_networks(
-            dense, pruned, small, example, Measuring(seconds=seconds, threads=threads, batch=batch)
-        )
+        measuring = Measuring(seconds=seconds, threads=threads, batch=batch, onnx=onnx)
+        timing = time_networks(dense, pruned, small, example, measuring)
         running.result(
             {"command": "bench", "folder": folder, "machine": machine(), "timing": timing},
             _text(timing, machine()),

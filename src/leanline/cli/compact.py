@@ -1,5 +1,6 @@
 """`leanline compact`."""
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,11 @@ from leanline.errors import ConfigError
 def compact(
     folder: Annotated[Path, typer.Argument(help="A folder of `leanline prune`.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The file, *.safetensors.")],
+    onnx: Annotated[
+        Path | None, typer.Option(help="Write an ONNX file too, *.onnx (needs leanline[onnx]).")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0, help="How long to measure times.")] = 2.0,
+    threads: Annotated[int, typer.Option(min=1, help="Threads that are timed.")] = 1,
     model: options.Confirm = None,
     as_json: options.Json = False,
     progress: options.Progress = True,
@@ -22,9 +28,11 @@ def compact(
 
     Example: leanline compact runs/lean --out net.safetensors
     """
-    with session(as_json, progress, debug) as running:
+    with session(as_json, progress, debug, threads) as running:
         if out.suffix != ".safetensors":
             raise ConfigError(f"--out {out}: give a file that ends in .safetensors")
+        if onnx is not None and onnx.suffix != ".onnx":
+            raise ConfigError(f"--onnx {onnx}: give a file that ends in .onnx")
         import torch
 
         from leanline import compaction, pruning
@@ -32,12 +40,18 @@ def compact(
 
         run = read_run(folder, "prune")
         _, pruned = pruned_of(run, model)
-        shape = input_shape_of(run)
-        example = torch.zeros(shape)
+        generator = torch.Generator().manual_seed(0)
+        example = torch.randn(input_shape_of(run), generator=generator)
         small = compaction.compact(pruned, example)
         compaction.save(small, out)
-        found = pruning.summary(pruned, example)
+        exported = None if onnx is None else compaction.export_onnx(small, example, onnx)
+        found = pruning.summary(pruned, example, seconds, small)
         held = sum(parameter.numel() for parameter in small.parameters())
+        text = [
+            str(found),
+            f"{out}: a dense network of {held:,} parameters, {out.stat().st_size / 1000:,.0f} kB",
+            f"in Python: leanline.load(lambda: {network_of(run, model).python}, {str(out)!r})",
+        ]
         running.result(
             {
                 "command": "compact",
@@ -46,8 +60,7 @@ def compact(
                 "bytes": out.stat().st_size,
                 "parameters": held,
                 "summary": found.to_dict(),
+                "onnx": None if exported is None else dataclasses.asdict(exported),
             },
-            f"{found}\n"
-            f"{out}: a dense network of {held:,} parameters, {out.stat().st_size / 1000:,.0f} kB\n"
-            f"in Python: leanline.load(lambda: {network_of(run, model).python}, {str(out)!r})",
+            "\n".join(text if exported is None else [*text, str(exported)]),
         )

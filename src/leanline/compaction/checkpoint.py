@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
-from leanline.compaction.compact import build
+from leanline.compaction.any_size import unite
+from leanline.compaction.build import build, keep_ignored
 from leanline.compaction.recipe import Recipe
+from leanline.compaction.recipe_inputs import make_inputs
 from leanline.errors import CheckpointError, ConfigError, ModelError
 from leanline.graph import trace_program
+from leanline.masks import baked_copy
 from leanline.records.tensors import load_tensors, save_tensors
 from leanline.types import PathLike
 
@@ -32,6 +36,13 @@ def save(small: nn.Module, path: PathLike) -> None:
         raise ConfigError(
             f"save got a {type(small).__name__} without a recipe: give it what compact() returned"
         )
+    if recipe.inputs is None:
+        raise ConfigError(
+            "save got a network that was compacted for inputs that cannot be written down: only "
+            "tensors, numbers and texts in tuples, lists and dictionaries with text keys can"
+        )
+    frozen = sorted(name for name, value in small.named_parameters() if not value.requires_grad)
+    recipe = replace(recipe, frozen=tuple(frozen))
     save_tensors(path, small.state_dict(), {_KEY: recipe.to_json()})
 
 
@@ -61,15 +72,7 @@ def load(factory: Callable[[], nn.Module], path: PathLike) -> nn.Module:
     if not isinstance(dense, nn.Module):
         raise ConfigError(f"load(factory): it made a {type(dense).__name__}, not a torch.nn.Module")
     foreign = f"{path} belongs to another network ({recipe.architecture}, torch {recipe.torch})"
-    try:
-        program = trace_program(dense, recipe.example_inputs())
-        plan = recipe.plan(program)
-    except (ModelError, CheckpointError) as problem:
-        raise CheckpointError(f"{foreign}: {problem}") from problem
-    try:
-        small = build(dense, program, plan)
-    except Exception as problem:  # channels that do not fit together fail in many ways
-        raise CheckpointError(f"{foreign}: its channels do not fit together") from problem
+    small = _rebuild(dense, recipe, foreign)
     wanted = small.state_dict()
     for name in sorted({*tensors, *wanted}):
         have = _kind(tensors.get(name))
@@ -79,8 +82,35 @@ def load(factory: Callable[[], nn.Module], path: PathLike) -> nn.Module:
                 f"{foreign}: {name!r} is {have} in the file and {want} in the network"
             )
     small.load_state_dict(tensors)
+    parameters = dict(small.named_parameters())
+    unknown = sorted({*recipe.frozen} - parameters.keys())
+    if unknown:
+        raise CheckpointError(f"{foreign}: it has no parameter {unknown[0]!r}")
+    for name, value in parameters.items():
+        value.requires_grad_(name not in recipe.frozen)
+    keep_ignored(dense, small)
+    small.meta["sizes"] = recipe.sizes
     small.meta["recipe"] = recipe
     return small
+
+
+def _rebuild(dense: nn.Module, recipe: Recipe, foreign: str) -> fx.GraphModule:
+    """The compact network with the values of the dense one."""
+    assert recipe.inputs is not None
+    arguments = make_inputs(recipe.inputs)
+    try:
+        program = trace_program(dense, arguments)
+        plan = recipe.plan(program)
+    except (ModelError, CheckpointError) as problem:
+        raise CheckpointError(f"{foreign}: {problem}") from problem
+    plain = baked_copy(dense).eval()
+    try:
+        built = build(plain, program, plan, arguments)
+        if recipe.other is None:
+            return built.module
+        return unite(built, plain, make_inputs(recipe.other))
+    except Exception as problem:  # channels that do not fit together fail in many ways
+        raise CheckpointError(f"{foreign}: its channels do not fit together") from problem
 
 
 def _kind(tensor: Tensor | None) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from leanline.compaction.plan import is_depthwise, is_mixing
+from leanline.compaction.shrinking import is_depthwise, is_mixing, keeps_all, live_groups
 from leanline.graph.nodes import arguments_of
 from leanline.graph.program import Operation, Program
 
@@ -53,19 +53,41 @@ def slice_layer(
     if operation.kind == "batch_norm":
         return _batch_norm(operation, numbers, outputs)
     weight = numbers["weight"]
+    transposed = operation.settings.get("transposed", False)
     if is_mixing(operation):
-        transposed = operation.settings.get("transposed", False)
         rows, columns = (inputs, outputs) if transposed else (outputs, inputs)
         weight = _taken(_taken(weight, 0, rows), 1, columns)
     elif is_depthwise(program, operation):
         weight = _taken(weight, 0, outputs)
+    else:
+        rows, columns = (inputs, outputs) if transposed else (outputs, inputs)
+        weight = _grouped(weight, operation.settings["groups"], rows, columns)
     values = {"weight": weight}
     if "bias" in numbers:
         values["bias"] = _taken(numbers["bias"], 0, outputs)
-    return _fill(_blank(program, operation, weight, "bias" in numbers), values)
+    return _fill(_blank(program, operation, outputs, weight, "bias" in numbers), values)
 
 
-def _blank(program: Program, operation: Operation, weight: Tensor, bias: bool) -> nn.Module:
+def _grouped(weight: Tensor, groups: int, rows: np.ndarray, columns: np.ndarray) -> Tensor:
+    """Filters between the chosen channels, as many in each group that is left.
+
+    Args:
+        weight: as PyTorch holds it, groups side by side along the first axis.
+        groups: how many.
+        rows: which channels along the first axis stay.
+        columns: the same of those along the second, those of all groups together.
+    """
+    kept = zip(
+        weight.chunk(groups), rows.reshape(groups, -1), columns.reshape(groups, -1), strict=True
+    )
+    return torch.cat(
+        [_taken(_taken(part, 0, row), 1, column) for part, row, column in kept if row.any()]
+    )
+
+
+def _blank(
+    program: Program, operation: Operation, outputs: np.ndarray, weight: Tensor, bias: bool
+) -> nn.Module:
     like: dict[str, Any] = {"bias": bias, "dtype": weight.dtype, "device": weight.device}
     if operation.kind == "linear":
         return _unset(nn.Linear, weight.shape[1], weight.shape[0], **like)
@@ -73,6 +95,8 @@ def _blank(program: Program, operation: Operation, weight: Tensor, bias: bool) -
     groups, transposed = settings["groups"], settings["transposed"]
     if is_depthwise(program, operation):
         groups = weight.shape[0]
+    elif groups > 1 and not keeps_all(program, operation):
+        groups = int(live_groups(operation, outputs).sum())
     first, second = weight.shape[0], weight.shape[1] * groups
     numbers = {key: settings[key] for key in ("stride", "padding", "dilation")}
     if transposed:

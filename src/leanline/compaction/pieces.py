@@ -65,16 +65,29 @@ class Weaver:
         return self._made[key]
 
     def _join(self, channels: Channels, like: fx.Node) -> fx.Node:
-        parts = []
-        for node, group in itertools.groupby(channels, key=lambda c: None if c is None else c[0]):
-            members = list(group)
-            if node is None:
-                parts.append(self._graph.call_function(zero_channels, (like, len(members))))
-            else:
-                parts.append(self._take(node, [c[1] for c in members if c is not None]))
-        if len(parts) == 1:
-            return parts[0]
-        return self._graph.call_function(torch.cat, (parts, 1))
+        runs = _runs(channels)
+        nodes = list(dict.fromkeys(node for node, _ in runs))
+        if len(nodes) == 1 or len(runs) <= 2 * len(nodes):
+            parts = [
+                self._graph.call_function(zero_channels, (like, len(run)))
+                if node is None
+                else self._take(node, run)
+                for node, run in runs
+            ]
+            return parts[0] if len(parts) == 1 else self._graph.call_function(torch.cat, (parts, 1))
+        # many short runs: all channels side by side, then those that are wanted
+        starts: dict[fx.Node | None, int] = {}
+        whole: list[fx.Node] = []
+        for node in nodes:
+            starts[node] = sum(self._widths[part] for part in whole)
+            whole.append(
+                self._graph.call_function(zero_channels, (like, 1)) if node is None else node
+            )
+            self._widths.setdefault(whole[-1], 1)
+        both = self._graph.call_function(torch.cat, (whole, 1))
+        self._widths[both] = sum(self._widths[part] for part in whole)
+        index = [starts[None] if c is None else starts[c[0]] + c[1] for c in channels]
+        return self._take(both, index)
 
     def _take(self, node: fx.Node, run: list[int]) -> fx.Node:
         if run == list(range(self._widths[node])):
@@ -84,6 +97,14 @@ class Weaver:
         name = free_name(self._root, "channels")
         self._root.register_buffer(name, torch.tensor(run, device=self.device))
         return self._graph.call_function(torch.index_select, (node, 1, self._graph.get_attr(name)))
+
+
+def _runs(channels: Channels) -> list[tuple[fx.Node | None, list[int]]]:
+    """Channels of one node that follow each other, taken together."""
+    return [
+        (node, [0 if c is None else c[1] for c in group])
+        for node, group in itertools.groupby(channels, key=lambda c: None if c is None else c[0])
+    ]
 
 
 def free_name(root: nn.Module, wanted: str) -> str:

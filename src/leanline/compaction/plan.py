@@ -11,13 +11,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool
 
-from leanline.compaction.movement import find_movements
-from leanline.graph.present import present_filters
+from leanline.compaction.shrinking import (
+    Channels,
+    block_size,
+    blocks,
+    filter_matrix,
+    is_depthwise,
+    is_grouped,
+    keeps_all,
+    level,
+    live_groups,
+    together,
+)
 from leanline.graph.program import Operation, Program
-
-Channels = Bool[np.ndarray, "_"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,75 +50,6 @@ class CompactPlan:
         return "\n".join(lines) or "nothing to drop"
 
 
-_WHOLE = frozenset({"opaque", "constant"})
-ELEMENTWISE = frozenset({"gain", "shift", "join", "multiply", "divide"})
-_GROUPED_NORMS = frozenset({"instance_norm", "group_norm", "native_group_norm"})
-
-
-def is_mixing(operation: Operation) -> bool:
-    """Whether it mixes all channels by one matrix of filters (not grouped)."""
-    groups = operation.settings.get("groups", 1)
-    return operation.kind in ("convolution", "linear") and groups == 1
-
-
-def is_depthwise(program: Program, operation: Operation) -> bool:
-    """Whether it has exactly one filter a channel."""
-    if operation.kind != "convolution" or operation.settings["groups"] == 1:
-        return False
-    weight = program.tensors[operation.parameters["weight"]]
-    return len(weight) == operation.settings["groups"] and weight.shape[1] == 1
-
-
-def keeps_all(program: Program, operation: Operation) -> bool:
-    """Whether it keeps all its channels: operations that are not made smaller, grouped ones."""
-    axes = {operation.axis, *(program.operations[index].axis for index in operation.inputs)}
-    if operation.kind in _WHOLE or axes != {1} or operation.settings.get("cast", False):
-        return True
-    if operation.kind == "linear" and len(operation.shape) > 2:
-        return True
-    if operation.kind == "mix":
-        return operation.index not in find_movements(program)
-    if operation.kind == "norm":
-        return operation.settings["function"] not in _GROUPED_NORMS
-    if operation.kind in ELEMENTWISE:
-        return not _by_channel(program, operation)
-    return operation.kind == "convolution" and not (
-        is_mixing(operation) or is_depthwise(program, operation)
-    )
-
-
-def _by_channel(program: Program, operation: Operation) -> bool:
-    """Whether an elementwise operation can be done on some channels alone."""
-    inputs = [program.operations[index] for index in operation.inputs]
-    return (
-        len(operation.shape) >= 2
-        and len(operation.settings.get("arguments", ())) == len(inputs)
-        and all(len(value.shape) == len(operation.shape) and value.axis == 1 for value in inputs)
-        and not any(value.kind == "mix" and keeps_all(program, value) for value in inputs)
-    )
-
-
-def block_size(program: Program, operation: Operation) -> int:
-    """How many channels, side by side, are only computed together."""
-    if operation.kind == "norm" and not keeps_all(program, operation):
-        return operation.channels // int(operation.settings["groups"])
-    if operation.kind == "mix" and operation.index in find_movements(program):
-        return find_movements(program)[operation.index].factor
-    return 1
-
-
-def _blocks(flags: Channels, size: int) -> Channels:
-    """True for all channels of a block that has one."""
-    return flags if size == 1 else np.repeat(flags.reshape(-1, size).any(1), size)
-
-
-def filter_matrix(program: Program, operation: Operation) -> Bool[np.ndarray, "out in"]:
-    """Filters that are present, output x input channel (one column for a depthwise one)."""
-    matrix = present_filters(program, operation.parameters["weight"])
-    swapped = operation.settings.get("transposed", False) and is_mixing(operation)
-    return matrix.T if swapped else matrix
-
-
 def plan_compaction(program: Program) -> CompactPlan:
     """Find the live channels of a traced network: one sweep forward, one backward."""
     count = len(program.operations)
@@ -127,7 +65,7 @@ def plan_compaction(program: Program) -> CompactPlan:
         live = needed[index] & filled[index]
         if keeps_all(program, operation) and needed[index].any():
             needed[index][:] = live[:] = True
-        live = _blocks(live, block_size(program, operation))
+        live = together(program, operation, live)
         needed[index] |= live
         for source, wanted in zip(
             operation.inputs, _wanted(program, operation, live, needed), strict=True
@@ -152,7 +90,7 @@ def _carry_sizes(program: Program, live: list[Channels]) -> None:
         inputs = operation.inputs
         if keeps_all(program, operation) and live[index].any():
             live[index][:] = True
-        live[index] = _blocks(live[index], block_size(program, operation))
+        live[index] = together(program, operation, live[index])
         if operation.kind == "concat":
             ends = np.cumsum([live[i].size for i in inputs])
             for source, part in zip(inputs, np.split(live[index], ends[:-1]), strict=True):
@@ -177,9 +115,11 @@ def _reads(program: Program, operation: Operation, live: list[Channels]) -> Chan
     source, own = live[operation.inputs[0]], live[operation.index]
     if keeps_all(program, operation):
         return np.ones_like(source)
-    if not is_mixing(operation):
+    if is_depthwise(program, operation):
         return own.copy()  # a channel each
     reads: Channels = filter_matrix(program, operation)[own].any(0) & source
+    if is_grouped(program, operation):
+        return level(reads, operation.settings["groups"], live_groups(operation, own))
     if own.any() and not reads.any():
         reads[int(source.argmax())] = True  # PyTorch wants one column; it is one of zeros
     return reads
@@ -194,17 +134,17 @@ def _filled(program: Program, operation: Operation, inputs: list[Channels]) -> C
         return np.zeros(channels, bool)
     if kind in ("convolution", "linear"):
         matrix = filter_matrix(program, operation)
-        if is_mixing(operation):
-            fed = np.any(matrix[:, inputs[0]], axis=1)
-        else:
+        if is_depthwise(program, operation):
             fed = np.logical_and(matrix[:, 0], inputs[0])
+        else:
+            fed = np.any(matrix[:, inputs[0]], axis=1)
         return _either(fed, _nonzero(program, operation, "bias", channels))
     if kind == "batch_norm":
         scaled = inputs[0] & _nonzero(program, operation, "weight", channels, True)
         return _either(scaled, _shift(program, operation))
     if kind == "norm":
         shifted = _nonzero(program, operation, "bias", channels)
-        return _either(_blocks(inputs[0], block_size(program, operation)), shifted)
+        return _either(blocks(inputs[0], block_size(program, operation)), shifted)
     if kind in ("shift", "divide"):
         return np.ones(channels, bool)
     if kind in ("add", "join"):
@@ -232,7 +172,8 @@ def _wanted(
         return [np.full(needed[i].size, live.any()) for i in operation.inputs]
     if kind in ("convolution", "linear"):
         matrix = filter_matrix(program, operation)
-        return [matrix[live].any(0) if is_mixing(operation) else matrix[:, 0] & live]
+        alone = is_depthwise(program, operation)
+        return [matrix[:, 0] & live if alone else matrix[live].any(0)]
     ends = np.cumsum([needed[i].size for i in operation.inputs])
     if kind == "concat":
         return np.split(live, ends[:-1])

@@ -7,37 +7,22 @@ The architecture's name is for the record; it is never imported.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from leanline.compaction.any_size import Sized
 from leanline.compaction.plan import CompactPlan
+from leanline.compaction.recipe_inputs import check_inputs, write_inputs
 from leanline.errors import CheckpointError
 from leanline.graph.program import Program
-from leanline.types import ExampleInputs
 from leanline.version import __version__
 
 FORMAT = 1
-_LARGEST_INPUT = 2**28  # elements of all example inputs together; they are only traced
-_DTYPES = {
-    str(dtype).removeprefix("torch."): dtype
-    for dtype in (
-        torch.float32,
-        torch.float64,
-        torch.float16,
-        torch.bfloat16,
-        torch.uint8,
-        torch.int32,
-        torch.int64,
-        torch.bool,
-    )
-}
-
+_LONGEST = 1000  # characters of what is said about sizes
 Kept = Mapping[str, tuple[int, ...]]
 
 
@@ -47,35 +32,45 @@ class Recipe:
 
     Attributes:
         architecture: class of the dense network, for the record.
-        inputs: shape and dtype of each example input.
+        inputs: what the network was traced with, as `write_inputs` says; None if that cannot be
+            written, and the network not saved.
+        other: what it was traced with once more, to tell sizes from other numbers; None if once
+            was enough.
+        sizes: at which sizes it works, as in `meta["sizes"]`.
         live: operation to the channels of its result that are computed, where not all are.
         reads: layer to the input channels that it reads, where not all are.
+        frozen: parameters of the compact network that are not trained, when it was saved.
         leanline: version that made it.
         torch: version of PyTorch that made it.
         format: version of this layout.
     """
 
     architecture: str
-    inputs: tuple[tuple[tuple[int, ...], str], ...]
+    inputs: list[Any] | None
+    other: list[Any] | None
+    sizes: str
     live: Kept
     reads: Kept
+    frozen: tuple[str, ...] = ()
     leanline: str = __version__
     torch: str = str(torch.__version__)
     format: int = FORMAT
 
     @staticmethod
-    def of(
-        program: Program,
-        plan: CompactPlan,
-        architecture: type,
-        example_inputs: ExampleInputs,
-    ) -> Recipe:
-        """The recipe of a plan."""
-        inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
+    def of(sized: Sized, architecture: type) -> Recipe:
+        """The recipe of a compact network.
+
+        Args:
+            sized: the network.
+            architecture: class of the dense one.
+        """
+        program, plan = sized.built.program, sized.built.plan
         names = [operation.name for operation in program.operations]
         return Recipe(
             architecture=f"{architecture.__module__}.{architecture.__qualname__}",
-            inputs=tuple((tuple(t.shape), str(t.dtype).removeprefix("torch.")) for t in inputs),
+            inputs=write_inputs(sized.built.arguments),
+            other=None if sized.other is None else write_inputs(sized.other),
+            sizes=sized.sizes,
             live={names[i]: _ids(live) for i, live in enumerate(plan.live) if not live.all()},
             reads={names[i]: _ids(read) for i, read in plan.reads.items() if not read.all()},
         )
@@ -113,10 +108,6 @@ class Recipe:
             )
         return np.isin(np.arange(channels), indices)
 
-    def example_inputs(self) -> tuple[Tensor, ...]:
-        """Zeros shaped as the example inputs."""
-        return tuple(torch.zeros(shape, dtype=_DTYPES[kind]) for shape, kind in self.inputs)
-
     def to_json(self) -> str:
         """Write as JSON."""
         return json.dumps(asdict(self), separators=(",", ":"))
@@ -136,14 +127,15 @@ class Recipe:
                     f"the file has format {version!r}, made by leanline {data.get('leanline')}; "
                     f"this version reads up to {FORMAT}: upgrade leanline"
                 )
-            inputs = tuple((_shape(shape), _kind(kind)) for shape, kind in data["inputs"])
-            if not inputs or sum(math.prod(shape) for shape, _ in inputs) > _LARGEST_INPUT:
-                raise ValueError("the sizes of its example inputs")
+            other = data.get("other")
             return Recipe(
                 architecture=str(data["architecture"]),
-                inputs=inputs,
+                inputs=check_inputs(data["inputs"]),
+                other=None if other is None else check_inputs(other),
+                sizes=str(data.get("sizes", ""))[:_LONGEST],
                 live={str(k): _indices(v) for k, v in data["live"].items()},
                 reads={str(k): _indices(v) for k, v in data["reads"].items()},
+                frozen=tuple(str(name) for name in data.get("frozen", ())),
                 leanline=str(data["leanline"]),
                 torch=str(data["torch"]),
                 format=version,
@@ -160,16 +152,3 @@ def _indices(values: Any) -> tuple[int, ...]:
     if not isinstance(values, list) or any(type(v) is not int for v in values):
         raise ValueError(f"indices {str(values)[:50]}")
     return tuple(values)
-
-
-def _shape(values: Any) -> tuple[int, ...]:
-    shape = _indices(values)
-    if not 1 <= len(shape) <= 6 or min(shape) < 1 or math.prod(shape) > _LARGEST_INPUT:
-        raise ValueError(f"input shape {shape}")
-    return shape
-
-
-def _kind(value: Any) -> str:
-    if value not in _DTYPES:
-        raise ValueError(f"input type {value!r}")
-    return str(value)

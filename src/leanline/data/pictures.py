@@ -75,6 +75,17 @@ def read_image(path: Path) -> Float[Tensor, "channels height width"]:
     return torch.from_numpy(np.ascontiguousarray(channels_first))
 
 
+def read_pixels(path: Path) -> NDArray[Any]:
+    """Reads a picture as [height, width] or [height, width, 3], in the dtype of the file.
+
+    A palette is resolved to its colours. NaN stays NaN.
+
+    Raises:
+        DataError: as `read_header`, and for a truncated file.
+    """
+    return _pixels(path, colours=True)
+
+
 def read_labels(path: Path) -> Int[Tensor, "height width"]:
     """Reads class ids as int64: palette indices, or the grey values of a 1-, 8- or 16-bit file.
 
@@ -96,14 +107,17 @@ def read_labels(path: Path) -> Int[Tensor, "height width"]:
 
 
 def _needs_tifffile(path: Path) -> bool:
-    """Whether a file is a TIFF that Pillow cannot open, or not without loss (16-bit colours)."""
+    """Whether a file is a TIFF that Pillow cannot open, or not as it is.
+
+    Of 16-bit colours Pillow keeps 8 bits; it makes int32 of int16 and uint32.
+    """
     if path.suffix.lower() not in _TIFF:
         return False
     try:
         with PillowImage.open(path) as opened:
             bits = getattr(opened, "tag_v2", {}).get(_BITS_PER_SAMPLE, (8,))
             loses_bits = opened.mode == "RGB" and int(np.max(bits)) > 8
-            return loses_bits or opened.mode not in (*_GREY, *_COLOUR)
+            return loses_bits or opened.mode == "I" or opened.mode not in (*_GREY, *_COLOUR)
     except UnidentifiedImageError:
         return True
 

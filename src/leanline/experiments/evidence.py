@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from leanline import compaction, pruning, runtime
 from leanline.data.dataset import ImagingDataset
-from leanline.errors import ModelError
+from leanline.errors import CheckpointError, ConfigError, ModelError
 from leanline.graph.pruning_graph import PruningGraph
 from leanline.records.atomic import write_text
 from leanline.records.progress import bar
@@ -36,7 +36,9 @@ LARGEST_MATRIX = 1000  # channels
 
 EAGER_DENSE = "PyTorch eager, dense"
 KERNEL_DENSE = "leanline kernel, dense"
+ONNX_DENSE = "ONNX Runtime, dense"
 EAGER_COMPACT = "PyTorch eager, compacted"
+ONNX_COMPACT = "ONNX Runtime, compacted"
 KERNEL_PRUNED = "leanline kernel, pruned"
 
 
@@ -50,6 +52,7 @@ class Measuring:
         seconds: time to spend on timing.
         threads: threads of the networks that are timed.
         batch: pictures in a timed call.
+        onnx: time ONNX Runtime too.
     """
 
     test_pictures: int | None = None
@@ -57,6 +60,7 @@ class Measuring:
     seconds: float = 5.0
     threads: int = 1
     batch: int = 1
+    onnx: bool = False
 
 
 def judge(
@@ -133,7 +137,7 @@ def collect_pruning(
         save_tensors(out / "evidence.safetensors", tensors)
         found: dict[str, Any] = {
             **_task(dataset),
-            "network": _sizes(pruned, example),
+            "network": _sizes(pruned, small, example),
             "deviation": deviation(pruned, small, images),
         }
         progress.advance(1)
@@ -152,21 +156,27 @@ def time_networks(
 ) -> dict[str, Any]:
     """Time the dense and the pruned network in PyTorch and on leanline's kernels, interleaved.
 
-    Rows that the kernels cannot run are left out and named under "missing".
+    Rows that the kernels or ONNX Runtime cannot run are left out and named under "missing".
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(measuring.threads)
+    before, threads = torch.get_num_threads(), measuring.threads
+    torch.set_num_threads(threads)
+    candidates: dict[str, Callable[[], nn.Module]] = {
+        KERNEL_DENSE: lambda: runtime.compile(dense, example, "cpu", threads),
+        ONNX_DENSE: lambda: runtime.OnnxNetwork.of(dense, example, threads),
+        EAGER_COMPACT: small.eval,
+        ONNX_COMPACT: lambda: runtime.OnnxNetwork.of(small, example, threads),
+        KERNEL_PRUNED: lambda: runtime.compile(pruned, example, "cpu", threads),
+    }
+    if not measuring.onnx:
+        del candidates[ONNX_DENSE], candidates[ONNX_COMPACT]
     try:
-        models: dict[str, nn.Module] = {EAGER_DENSE: runtime.compile(dense, example, "reference")}
-        missing = {}
-        for name, model in ((KERNEL_DENSE, dense), (KERNEL_PRUNED, pruned)):
+        chosen = {EAGER_DENSE: runtime.compile(dense, example, "reference")}
+        missing: dict[str, str] = {}
+        for name, make in candidates.items():
             try:
-                models[name] = runtime.compile(model, example, "cpu", measuring.threads)
-            except ModelError as problem:
+                chosen[name] = make()
+            except (ModelError, CheckpointError, ConfigError) as problem:
                 missing[name] = str(problem)
-        models[EAGER_COMPACT] = small.eval()
-        order = [EAGER_DENSE, KERNEL_DENSE, EAGER_COMPACT, KERNEL_PRUNED]
-        chosen = {name: models[name] for name in order if name in models}
         table = runtime.benchmark(chosen, example, measuring.seconds).to_dict()
     finally:
         torch.set_num_threads(before)
@@ -210,8 +220,8 @@ def machine() -> str:
     return f"{name} ({capability}), {platform.system()}, Python {platform.python_version()}"
 
 
-def _sizes(model: nn.Module, example: Tensor) -> dict[str, list[int]]:
-    found = pruning.summary(model, example)
+def _sizes(model: nn.Module, small: nn.Module, example: Tensor) -> dict[str, list[int]]:
+    found = pruning.summary(model, example, small=small)
     named = {
         "filters": found.filters,
         "channels": found.channels,
@@ -231,6 +241,8 @@ def _task(dataset: ImagingDataset) -> dict[str, Any]:
     if getattr(dataset, "ignore", None) is not None:
         found["ignore"] = dataset.ignore  # type: ignore[attr-defined]  # looked for above
     normalisation = getattr(dataset, "normalisation", None)
+    if normalisation is not None:  # `leanline apply` does the same with other pictures
+        found["normalisation"] = {"mean": normalisation.mean, "std": normalisation.std}
     if dataset.task == "denoising" and normalisation is not None:
         found["data_range"] = float(getattr(dataset, "data_range", 1.0)) / normalisation.std
     return found

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from leanline.types import ExampleInputs
 
 
-def draw_like(example_inputs: ExampleInputs) -> tuple[Tensor, ...]:
+def draw_like(example_inputs: ExampleInputs) -> tuple[Any, ...]:
     """Normal random inputs, the same in every call, shaped as the example.
 
-    Integers and booleans stay as in the example: they may be indices.
+    Integers and booleans stay as in the example, for they may be indices; so does what is no
+    tensor, and the containers.
     """
     inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
     generator = torch.Generator().manual_seed(0)
-    return tuple(
-        torch.randn(t.shape, generator=generator, dtype=torch.float32).to(t.device, t.dtype)
-        if t.is_floating_point()
-        else t.detach()
-        for t in inputs
-    )
+
+    def draw(leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor):
+            return leaf
+        if not leaf.is_floating_point():
+            return leaf.detach()
+        drawn = torch.randn(leaf.shape, generator=generator, dtype=torch.float32)
+        return drawn.to(leaf.device, leaf.dtype)
+
+    drawn = tree_map(draw, inputs)
+    assert isinstance(drawn, tuple)
+    return drawn
 
 
 def deviation(want: Tensor, have: Tensor) -> float:
@@ -29,6 +39,7 @@ def deviation(want: Tensor, have: Tensor) -> float:
     Where both are NaN or the same infinity there is no difference. Of integers and booleans
     (classes, say) the share of entries that differ is returned: a tie may fall either way.
     """
+    want, have = want.detach(), have.detach()
     if want.shape != have.shape:
         return float("inf")
     if want.numel() == 0:

@@ -1,15 +1,14 @@
 """One image through a plane program, backward, on one thread."""
 
 import numba as nb
-import numpy as np
 
+from leanline.kernels.back3 import run_back3
 from leanline.kernels.conv3 import START_FROM_BIAS, START_FROM_PLANE, usual_shape
 from leanline.kernels.denormals import flush_denormals, restore_denormals
 from leanline.kernels.halo import ZEROS, fold_border
-from leanline.kernels.pointwise import run_pointwise
-from leanline.kernels.products import matrix_gradients, plane_sum
+from leanline.kernels.head_gradient import run_head_gradient
 from leanline.kernels.steps import BORDER, HEIGHT, STRIDE, WIDTH, run_step
-from leanline.kernels.tap_gradient import tap_gradients
+from leanline.kernels.sums import plane_sum
 from leanline.kernels.window_gradient import largest_gradient, window_tap_gradients
 from leanline.kernels.windows import CONVOLVE, LARGEST
 
@@ -18,10 +17,9 @@ from leanline.kernels.windows import CONVOLVE, LARGEST
 def _seed(picture, channel, planes, at, grid, add):  # type: ignore[no-untyped-def]
     for y in range(grid[HEIGHT]):
         begin = at + y * grid[STRIDE]
-        if add:
-            planes[begin : begin + grid[WIDTH]] += picture[channel, y]
-        else:
-            planes[begin : begin + grid[WIDTH]] = picture[channel, y]
+        row, line = planes[begin : begin + grid[WIDTH]], picture[channel, y]
+        for x in range(line.size):
+            row[x] = row[x] + line[x] if add else line[x]
 
 
 @nb.njit(nogil=True, cache=True)
@@ -40,43 +38,46 @@ def add_output(grad_out, grads, at, grid, seeded):  # type: ignore[no-untyped-de
 
 
 @nb.njit(nogil=True, cache=True)
-def backward_image(program, mirror, places, numbers, buffers, results, count):  # type: ignore[no-untyped-def]
+def _is_plain(window):  # type: ignore[no-untyped-def]
+    """Whether it is a 3x3 convolution of stride 1."""
+    shape = window[0] == CONVOLVE and window[1] == 3 and window[2] == 3
+    return shape and window[3] == 1 and window[4] == 1 and window[5] == window[6]
+
+
+@nb.njit(nogil=True, cache=True)
+def backward_image(program, mirror, places, numbers, buffers, results):  # type: ignore[no-untyped-def]
     """Gradients of one image; those of parameters are float64 and added to.
 
     Args:
         program: steps; windows; grid read by each step; where each step's taps begin.
-        mirror: the data gradient's steps, windows, and where the taps of each begin.
+        mirror: the data gradient's steps, windows, where the taps of each begin, and where the
+            taps of each mirrored edge begin among the program's.
         places: offset of each plane among the activations; of each plane among the gradients; of
             each edge's source plane among the activations; of each mirrored edge's source plane
-            among the gradients; of the planes that the head reads; the planes that it reads, each
-            once, and whether an output's gradient is there already; offsets of the head's gradient
-            planes in ``seeds``; the grids; the head's grid; how borders are filled (offsets are
-            those of pixel (0, 0)).
+            among the gradients; the planes that the head reads, each once, and whether an output's
+            gradient is there already; offsets of the head's gradient planes in ``seeds``; the
+            grids; the head's grid; how borders are filled (offsets are those of pixel (0, 0)).
         numbers: float32: taps of the mirrored edges; transposed head, a row a plane that is read.
         buffers: activations, gradient planes, gradient planes of the head's outputs.
-        results: gradients of taps, biases, head (outputs x sources) and head biases.
-        count: how many of the data gradient's steps to run.
+        results: gradients of taps, biases, head (planes that it reads x outputs) and head
+            biases.
     """
     steps, windows, from_grids, taps_at = program
-    mirror_steps, mirror_windows, mirror_taps_at = mirror
-    at, grad_at, source, mirror_source, head_source, head_planes, seeded, seed_at = places[:8]
-    grids, head_grid, mode = places[8:]
+    mirror_steps, mirror_windows, mirror_taps_at, first_taps = mirror
+    at, grad_at, source, mirror_source, head_planes, seeded, seed_at = places[:7]
+    grids, head_grid, mode = places[7:]
     mirror_taps, head_columns = numbers
     planes, grads, seeds = buffers
     grad_taps, grad_bias, grad_head, grad_head_bias = results
-    zero = nb.int64(0)  # no literal, for which all would be compiled again
     state = flush_denormals()
-    if head_source.size:
+    if head_planes.size:
         grid = grids[head_grid]
         height, width, stride = grid[HEIGHT], grid[WIDTH], grid[STRIDE]
         for k in range(seed_at.size):
             grad_head_bias[k] += plane_sum(seeds, seed_at[k], stride, height, width)
-        matrix_gradients(planes, head_source, seeds, seed_at, stride, height, width, grad_head)
-    nothing = np.zeros(1, np.float32)
-    target = np.zeros(1, np.int64)
     step = steps.shape[0]
     # Plane by plane, so that a plane's gradient is in the cache for all that is done with it.
-    for row in range(count):
+    for row in range(mirror_steps.shape[0]):
         plane, window, first, last, start, gate, whole, from_grid, to_grid = mirror_steps[row]
         here, there = at[plane], grad_at[plane]
         grid = grids[to_grid]
@@ -84,18 +85,20 @@ def backward_image(program, mirror, places, numbers, buffers, results, count):  
         if row == 0 or mirror_steps[row - 1, 0] != plane:
             for k in range(head_planes.size):
                 if head_planes[k] == plane:
-                    target[0] = there
-                    run_pointwise(
+                    run_head_gradient(
                         seeds,
                         seed_at,
                         head_columns[k],
-                        nothing,
-                        target,
+                        planes,
                         grads,
-                        (zero, seed_at.size, seed_at.size),
-                        START_FROM_PLANE if seeded[k] else START_FROM_BIAS,
-                        (grids[head_grid, STRIDE], stride),
-                        (zero, height, width),
+                        (here, there),
+                        (
+                            grids[head_grid, STRIDE],
+                            stride,
+                            START_FROM_PLANE if seeded[k] else START_FROM_BIAS,
+                        ),
+                        (height, width),
+                        grad_head[k],
                     )
         if windows[window, 0] == LARGEST and last > first:
             largest_gradient(
@@ -108,6 +111,23 @@ def backward_image(program, mirror, places, numbers, buffers, results, count):  
                 (here, there),
                 grids[from_grid],
                 grid,
+            )
+        elif _is_plain(windows[window]) and last > first:
+            grown = grid[BORDER] if mode != ZEROS else 0
+            gap = windows[window, 5]
+            stride_there = grids[from_grid, STRIDE]
+            above, before = mirror_windows[window, 7], mirror_windows[window, 8]
+            run_back3(
+                grads,
+                mirror_source,
+                mirror_taps,
+                planes,
+                (first, last, mirror_taps_at[row]),
+                first_taps[first:last],
+                (gap, start, gate),
+                ((gap - above) * stride_there + gap - before, stride_there, there, here, stride),
+                (-grown, height + grown, -grown, width + grown),
+                grad_taps,
             )
         else:
             grown = grid[BORDER] if whole and mode != ZEROS else 0
@@ -134,26 +154,9 @@ def backward_image(program, mirror, places, numbers, buffers, results, count):  
             continue
         step -= 1
         grad_bias[step] += plane_sum(grads, there, stride, height, width)
-        kind, rows, columns, row_step, column_step, row_gap, gap, above, before = windows[
-            steps[step, 1]
-        ][:9]
-        edges = (steps[step, 2], steps[step, 3], taps_at[step])
-        read = grids[from_grids[step]]
-        if kind == LARGEST:
-            continue
-        if (
-            kind == CONVOLVE
-            and rows == 3
-            and columns == 3
-            and row_step == 1
-            and column_step == 1
-            and row_gap == gap
-        ):
-            centre = (gap - above) * read[STRIDE] + gap - before
-            layout = (centre, read[STRIDE], there, stride)
-            tap_gradients(planes, grads, source, edges, gap, layout, (height, width), grad_taps)
-        else:
-            window_tap_gradients(
-                planes, grads, source, edges, windows[steps[step, 1]], there, read, grid, grad_taps
-            )
+        own = windows[steps[step, 1]]
+        if own[0] != LARGEST and not _is_plain(own):
+            edges = (steps[step, 2], steps[step, 3], taps_at[step])
+            read = grids[from_grids[step]]
+            window_tap_gradients(planes, grads, source, edges, own, there, read, grid, grad_taps)
     restore_denormals(state)

@@ -31,14 +31,14 @@ def _arrive(typing_context, counter):  # type: ignore[no-untyped-def]
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def _look(typing_context, counter):  # type: ignore[no-untyped-def]
-    """``counter[0]`` as the other threads left it."""
+def _look(typing_context, counter, index):  # type: ignore[no-untyped-def]
+    """``counter[index]`` as the other threads left it."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         data = context.make_array(sig.args[0])(context, builder, args[0]).data
-        return builder.load_atomic(data, "acquire", 8)
+        return builder.load_atomic(builder.gep(data, [args[1]]), "acquire", 8)
 
-    return types.int64(counter), generate
+    return types.int64(counter, types.int64), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -72,14 +72,15 @@ def meet(counter, members):  # type: ignore[no-untyped-def]
     """Wait until all ``members`` threads have come here as often as this one.
 
     Args:
-        counter: int64, one number that is 0 at first, the same memory for all.
+        counter: int64, the same memory for all: how many came, 0 at first; 1 where one of the
+            members will not come, so that nobody waits any more.
         members: number of threads.
     """
     if members == 1:
         return
     goal = (_arrive(counter) // members + 1) * members
     turns = 0
-    while _look(counter) < goal:
+    while _look(counter, 0) < goal and not _look(counter, 1):
         turns += 1
         if turns < _PATIENCE:
             _pause()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -31,17 +32,18 @@ class _Plan:
     Args:
         program: the program.
         sizes: height and width of each input.
-        order: when planes are needed; None keeps every plane.
+        order: how it is run; the head adds up in one order in training and inference, so that
+            both give the same bits.
+        slots: place of each plane among those of its grid.
     """
 
-    def __init__(self, program: PlaneProgram, sizes: Sizes, order: Schedule | None) -> None:
+    def __init__(
+        self, program: PlaneProgram, sizes: Sizes, order: Schedule, slots: np.ndarray
+    ) -> None:
         count = program.head.size
-        everything = np.asarray([(len(program.steps), 0, count)] * bool(count), np.int64)
-        slots = _all_apart(program) if order is None else order.slots
         self.program = program
         self.places = places = Places(program, sizes, slots)
-        self.columns = np.arange(count) if order is None else order.order
-        chunks = everything.reshape(-1, 3) if order is None else order.chunks
+        self.columns = order.order
         self.mode = MODES[program.padding]
         head_grid = int(program.grid[program.head[0]]) if count else 0
         self.head_size = places.sizes[head_grid] if count else (0, 0)
@@ -53,7 +55,7 @@ class _Plan:
             program.grid[program.steps[:, PLANE]],
             program.taps_at,
             _meetings(program, places.at),
-            chunks,
+            order.chunks,
         )
         self.offsets = (
             places.at,
@@ -86,7 +88,8 @@ class _BackwardPlan:
         self.mirror: Gradients = data_gradients(program)
         self.places = Places(program, sizes, self.mirror.slots)
         at = forward.places.at
-        self.head_planes, self.rows = np.unique(program.head, return_inverse=True)
+        columns = program.head[forward.columns]
+        self.head_planes, self.rows = np.unique(columns, return_inverse=True)
         given = [plane for planes in program.outputs for plane in planes.tolist()]
         head_grid = forward.offsets[5]
         self.seed_layout = layout = self.places.layouts[head_grid]
@@ -96,7 +99,6 @@ class _BackwardPlan:
             self.places.at,
             at[program.source],
             self.places.at[self.mirror.source],
-            at[program.head],
             self.head_planes,
             np.isin(self.head_planes, given).astype(np.int64),
             np.arange(program.head_outputs, dtype=np.int64) * layout.pitch + layout.origin,
@@ -104,8 +106,6 @@ class _BackwardPlan:
             head_grid,
             forward.mode,
         )
-        computed = self.mirror.steps[:, PLANE] >= program.channels
-        self.steps_to_parameters = int(computed.sum())
         self.output_at, self.again = [], []
         seen: set[int] = set()
         for planes in program.outputs:
@@ -124,7 +124,9 @@ def _schedule(program: PlaneProgram) -> Schedule:
 
 @functools.lru_cache(maxsize=128)
 def _plan(program: PlaneProgram, sizes: Sizes, keeps_planes: str) -> _Plan:
-    return _Plan(program, sizes, _schedule(program) if keeps_planes == "none" else None)
+    order = _schedule(program)
+    slots = order.slots if keeps_planes == "none" else _all_apart(program)
+    return _Plan(program, sizes, order, slots)
 
 
 @functools.lru_cache(maxsize=32)
@@ -223,8 +225,26 @@ class Call:
                 lambda member, i=image, p=planes, c=counter: self._steps(  # type: ignore[misc]
                     i, p, outputs, (c, member, threads)
                 ),
+                lambda c=counter: c.__setitem__(1, 1),  # type: ignore[misc]
             )
             self._unload(image, planes, outputs)
+
+    def time(self, seconds: float) -> float:
+        """Seconds that the steps of one image take, on this thread: the least of several runs.
+
+        Args:
+            seconds: for all runs together; at least two are made.
+        """
+        planes = _buffers.borrow(("one", self.plan.places.key), self.plan.places.size)
+        outputs = [tensor[:1].numpy() for tensor in self.results(torch.empty(0))]
+        self._load(0, planes)
+        taken: list[float] = []
+        end = time.perf_counter() + seconds
+        while len(taken) < 2 or time.perf_counter() < end:
+            start = time.perf_counter()
+            self._steps(0, planes, outputs, (_ALONE, 0, 1))
+            taken.append(time.perf_counter() - start)
+        return min(taken)
 
     def _image(
         self, image: int, planes: np.ndarray, outputs: list[np.ndarray], team: tuple[int, int]
@@ -260,22 +280,26 @@ class Call:
         """Gradients of images (none unless ``to_images``), taps, biases, head and head biases."""
         program, plan = self.program, _backward_plan(self.program, self.sizes)
         mirror, size = plan.mirror, self.plan.places.size
+        if held.dtype != np.float32 or held.size != self.batch * size:
+            raise ModelError(
+                f"got {held.size} activations of {held.dtype}: the pictures need "
+                f"{self.batch * size} of float32, as planes_forward returned them"
+            )
         given = [tensor.detach().contiguous().numpy() for tensor in grads]
         taps, _, head, _ = self.numbers
         matrix = np.zeros((plan.head_planes.size, program.head_outputs), np.float32)
         np.add.at(matrix, plan.rows, head.reshape(program.head_outputs, program.head.size).T)
-        steps = len(mirror.steps) if to_images else plan.steps_to_parameters
         sums = (
             np.zeros((self.batch, taps.size)),
             np.zeros((self.batch, len(program.steps))),
-            np.zeros((self.batch, program.head_outputs, program.head.size)),
+            np.zeros((self.batch, plan.head_planes.size, program.head_outputs)),
             np.zeros((self.batch, program.head_outputs)),
         )
         inputs = [torch.empty(p.shape) for p in self.pictures] if to_images else []
         pictures = [tensor.numpy() for tensor in inputs]
         mirrored = taps[mirror.taps]
         forward_steps = (*self.plan.steps[:3], program.taps_at)
-        backward_steps = (mirror.steps, mirror.windows, mirror.taps_at)
+        backward_steps = (mirror.steps, mirror.windows, mirror.taps_at, mirror.first_taps)
 
         def work(i: int) -> None:
             planes = _buffers.borrow(("gradients", plan.places.key), plan.places.size)
@@ -287,9 +311,9 @@ class Call:
             if program.head.size:
                 key = ("seeds", program.head_outputs, plan.seed_layout)
                 seeds = _buffers.borrow(key, plan.seed_size)
-                grid = plan.offsets[8][plan.offsets[9]]
+                grid = plan.offsets[7][plan.offsets[8]]
                 add_output(
-                    given[-1][i], seeds, plan.offsets[7], grid, np.zeros_like(plan.offsets[7])
+                    given[-1][i], seeds, plan.offsets[6], grid, np.zeros_like(plan.offsets[6])
                 )
             backward_image(
                 forward_steps,
@@ -298,7 +322,6 @@ class Call:
                 (mirrored, matrix),
                 (held[i * size : (i + 1) * size], planes, seeds),
                 (sums[0][i], sums[1][i], sums[2][i], sums[3][i]),
-                steps,
             )
             channel = 0
             for picture, grid in zip(pictures, self.plan.input_grids, strict=False):
@@ -308,7 +331,11 @@ class Call:
                 channel += count
 
         each(self.batch, threads, work)
-        return (inputs, *(torch.from_numpy(s.sum(0).astype(np.float32)) for s in sums))  # type: ignore[return-value]
+        of_taps, of_bias, of_columns, of_head_bias = (part.sum(0) for part in sums)
+        of_head = np.empty((program.head_outputs, program.head.size))
+        of_head[:, self.plan.columns] = of_columns[plan.rows].T  # a plane may be read twice
+        found = (np.ascontiguousarray(part, np.float32) for part in (of_taps, of_bias, of_head))
+        return (inputs, *map(torch.from_numpy, (*found, of_head_bias.astype(np.float32))))  # type: ignore[return-value]
 
 
 _NOTHING = np.zeros(1, np.float32)

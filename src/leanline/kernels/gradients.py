@@ -25,6 +25,7 @@ class Gradients:
         source: plane whose gradient each edge reads.
         taps: for each tap of the edges, in order, its place among the program's taps.
         taps_at: where each row's taps begin.
+        first_taps: where the taps of each edge begin among the program's.
         slots: place of each plane's gradient among those of its grid.
     """
 
@@ -33,6 +34,7 @@ class Gradients:
     source: Ids
     taps: Ids
     taps_at: Ids
+    first_taps: Ids
     slots: Ids
 
 
@@ -60,6 +62,7 @@ def data_gradients(program: PlaneProgram) -> Gradients:
     rows: list[tuple[int, ...]] = []
     source: list[int] = []
     places: list[np.ndarray] = [np.zeros(0, np.int64)]
+    begins: list[int] = []
     at = [0]
     computed = program.steps[::-1, PLANE].tolist()
     for plane in [*computed, *range(program.channels)]:
@@ -74,6 +77,7 @@ def data_gradients(program: PlaneProgram) -> Gradients:
             first = len(source)
             source += [consumer for consumer, _ in group]
             for _, begin in group:
+                begins.append(begin)
                 places.append(_mirror(shape, begin))
             at.append(at[-1] + shape.taps * len(group))
             rows.append(
@@ -99,6 +103,7 @@ def data_gradients(program: PlaneProgram) -> Gradients:
         source=np.asarray(source, np.int64),
         taps=np.concatenate(places),
         taps_at=np.asarray(at[:-1], np.int64),
+        first_taps=np.asarray(begins, np.int64),
         slots=assign(program.grid, given, [[plane] for plane in table[:, PLANE].tolist()], reads),
     )
 

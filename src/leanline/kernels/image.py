@@ -13,6 +13,12 @@ ROWS = 4  # bands begin at a multiple, which tiles and transposed convolutions l
 
 
 @nb.njit(nogil=True, cache=True)
+def _copy(source, target):  # type: ignore[no-untyped-def]
+    for x in range(source.size):  # Numba compiles ``target[:] = source`` for seconds
+        target[x] = source[x]
+
+
+@nb.njit(nogil=True, cache=True)
 def load_planes(picture, planes, at, grid, mode):  # type: ignore[no-untyped-def]
     """Copy the channels of a picture into planes.
 
@@ -27,7 +33,7 @@ def load_planes(picture, planes, at, grid, mode):  # type: ignore[no-untyped-def
     for channel in range(at.size):
         for y in range(height):
             begin = at[channel] + y * stride
-            planes[begin : begin + width] = picture[channel, y]
+            _copy(picture[channel, y], planes[begin : begin + width])
         if mode != ZEROS:
             fill_border(planes, at[channel], stride, height, width, border, mode)
 
@@ -39,7 +45,7 @@ def unload_planes(planes, at, grid, picture):  # type: ignore[no-untyped-def]
     for channel in range(at.size):
         for y in range(height):
             begin = at[channel] + y * stride
-            picture[channel, y] = planes[begin : begin + width]
+            _copy(planes[begin : begin + width], picture[channel, y])
 
 
 @nb.njit(nogil=True, cache=True)

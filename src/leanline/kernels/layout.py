@@ -10,8 +10,10 @@ import numpy as np
 from leanline.errors import ModelError
 from leanline.kernels.program import Ids, PlaneProgram, Sizes, Table
 from leanline.kernels.window import TILE
+from leanline.kernels.windows import Pixels
 
 LINE = 16  # floats of a cache line
+_LARGEST = 1 << 44  # floats of a buffer; offsets stay far from what an int64 holds
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,10 @@ def grid_sizes(program: PlaneProgram, sizes: Sizes) -> Sizes:
         ModelError: planes of one grid would have different sizes, or no pixels; the message says
             which picture size does not work.
     """
-    known: dict[int, tuple[int, int]] = {}
+    known: dict[int, tuple[Pixels, Pixels]] = {}
     given = ", ".join(f"{height} x {width}" for height, width in sizes)
 
-    def note(grid: int, size: tuple[int, int]) -> None:
+    def note(grid: int, size: tuple[Pixels, Pixels]) -> None:
         if min(size) < 1:
             raise ModelError(f"pictures of {given} are too small for this network")
         if known.setdefault(grid, size) != size:
@@ -112,7 +114,7 @@ class Places:
         slots: place of each plane among those of its grid; planes may share one.
 
     Raises:
-        ModelError: the pictures do not fit the program.
+        ModelError: the pictures do not fit the program, or no memory would hold its planes.
     """
 
     def __init__(self, program: PlaneProgram, sizes: Sizes, slots: Ids) -> None:
@@ -135,16 +137,20 @@ class Places:
         for plane, grid in enumerate(program.grid.tolist()):
             counts[grid] = max(counts[grid], int(slots[plane]) + 1)
         pitches = [layout.pitch for layout in self.layouts]
+        farthest = int(program.windows[:, 3:7].max())
+        strides = max(layout.stride for layout in self.layouts)
+        # room for tiles that read past the end, at the largest stride and dilation
+        room = strides * 10 * farthest + TILE * (farthest + 1)
+        needed = room + sum(n * pitch for n, pitch in zip(counts, pitches, strict=True))
+        if needed > _LARGEST:
+            raise ModelError(f"an image would need {needed} numbers: no memory holds that")
         starts = np.cumsum([0, *(n * pitch for n, pitch in zip(counts, pitches, strict=True))])
         origins = [layout.origin for layout in self.layouts]
         grid = program.grid
         self.at: Ids = (
             starts[grid] + slots * np.asarray(pitches)[grid] + np.asarray(origins)[grid]
         ).astype(np.int64)
-        # room for tiles that read past the end, at the largest stride and dilation
-        farthest = int(program.windows[:, 3:7].max())
-        strides = max(layout.stride for layout in self.layouts)
-        self.size = int(starts[-1]) + strides * 10 * farthest + TILE * (farthest + 1)
+        self.size = needed
         self.key = (self.layouts, tuple(counts), self.size, program.padding)
 
     @cached_property

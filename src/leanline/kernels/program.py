@@ -19,11 +19,11 @@ from jaxtyping import Int64
 from leanline.errors import ModelError
 from leanline.kernels.conv3 import SHAPES
 from leanline.kernels.halo import MODES
-from leanline.kernels.windows import COLUMNS, CONVOLVE, LARGEST, Window
+from leanline.kernels.windows import COLUMNS, CONVOLVE, LARGEST, Pixels, Window
 
 Table = Int64[np.ndarray, "_ _"]
 Ids = Int64[np.ndarray, "_"]
-Sizes = tuple[tuple[int, int], ...]
+Sizes = tuple[tuple[Pixels, Pixels], ...]
 """Height and width, of several pictures."""
 
 PLANE, WINDOW, FIRST, LAST, RELU, SHAPE = range(6)
@@ -76,7 +76,8 @@ class PlaneProgram:
         """Grid that each step reads; that of its own plane where it reads nothing."""
         first, last = self.steps[:, FIRST], self.steps[:, LAST]
         read = np.append(self.source, 0)[np.minimum(first, self.source.size)]
-        return np.where(last > first, self.grid[read], self.grid[self.steps[:, PLANE]])
+        found: Ids = np.where(last > first, self.grid[read], self.grid[self.steps[:, PLANE]])
+        return found
 
     @cached_property
     def transitions(self) -> tuple[tuple[int, int, int], ...]:
@@ -159,12 +160,12 @@ class PlaneProgram:
         if (self.source >= readers).any():
             raise ModelError("a plane program reads a plane before it is computed")
         known = set(self.inputs[:, 0].tolist())
-        for from_grid, to_grid, number in self.transitions:
+        for from_grid, to_grid, _ in self.transitions:
             if from_grid not in known:
                 raise ModelError(f"a plane program reads grid {from_grid} before it has a size")
-            if self.window(number).kind == LARGEST and number in set(window[last - first != 1]):
-                raise ModelError("a plane program takes the largest value of several planes")
             known.add(to_grid)
+        if (self.windows[window[last - first != 1], 0] == LARGEST).any():
+            raise ModelError("a plane program takes the largest value of no plane or of several")
         mixed = self.grid[self.source] != np.repeat(self.sources, last - first)
         groups = [self.grid[ids] for ids in (*self.outputs, self.head)]
         if mixed.any() or any(ids.size and ids.min() != ids.max() for ids in groups):

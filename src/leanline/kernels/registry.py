@@ -7,7 +7,8 @@ import weakref
 from leanline.errors import ModelError
 from leanline.kernels.program import PlaneProgram
 
-_programs: weakref.WeakValueDictionary[str, PlaneProgram] = weakref.WeakValueDictionary()
+# all programs of a key, for a copy may outlive the one that was registered first
+_programs: dict[str, weakref.WeakSet[PlaneProgram]] = {}
 
 
 def register(program: PlaneProgram) -> str:
@@ -17,9 +18,9 @@ def register(program: PlaneProgram) -> str:
         ModelError: the kernels would read or write outside their buffers.
     """
     key = program.key
-    if key not in _programs:
+    if not _programs.get(key):
         program.check()
-        _programs[key] = program
+    _programs.setdefault(key, weakref.WeakSet()).add(program)
     return key
 
 
@@ -29,10 +30,9 @@ def find(key: str) -> PlaneProgram:
     Raises:
         ModelError: it was not registered in this process, or is gone.
     """
-    try:
-        return _programs[key]
-    except KeyError:
-        raise ModelError(
-            f"plane program {key[:12]}... is not registered in this process: make the network "
-            "again from its model"
-        ) from None
+    for program in _programs.get(key, ()):
+        return program
+    raise ModelError(
+        f"plane program {key[:12]}... is not registered in this process: make the network again "
+        "from its model"
+    )

@@ -19,10 +19,10 @@ HEAD_GROUP = 8
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
-    """How a program is run when nothing is kept.
+    """How a program is run.
 
     Attributes:
-        slots: place of each plane among those of its grid.
+        slots: place of each plane among those of its grid, where nothing is kept.
         order: columns of the head, in the order in which it adds them up.
         chunks: a row a part of the head: the number of steps after which it runs, first and last
             column (excluded) in `order`.

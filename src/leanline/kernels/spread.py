@@ -75,7 +75,7 @@ def _double(typing_context, planes, source, taps, out, gates, bias, place):  # t
         masks = [v.lane_mask(builder, builder.sub(columns, step)) for step in along]
         for row in range(2):
             with builder.if_then(valid[row]):
-                values = []
+                values: list[v.IR] = []
                 for part in range(VECTORS):
                     even, odd = (sums[(2 * row + c) * VECTORS + part] for c in range(2))
                     values += v.interleave(builder, even, odd)

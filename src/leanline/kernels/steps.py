@@ -47,7 +47,8 @@ def run_step(
     if kind == SPREAD:
         plain = rows == 2 and columns == 2 and row_step == 2 and column_step == 2
         plain = plain and row_gap == 1 and gap == 1 and above == 0 and before == 0
-        inside = bottom <= 2 * from_grid[HEIGHT] and right <= 2 * from_grid[WIDTH]
+        # the same kernel for all bands of rows, or threads would change the last bits
+        inside = to_grid[HEIGHT] <= 2 * from_grid[HEIGHT] and to_grid[WIDTH] <= 2 * from_grid[WIDTH]
         if plain and inside and left == 0 and top >= 0 and top % 2 == 0:
             run_double(
                 planes,

@@ -73,8 +73,9 @@ def load_every(builder: IR, pointer: IR, index: IR, step: int, stride: IR) -> IR
     if step == 1:
         return load(builder, pointer, index)
     if step == 2:
-        parts = (load(builder, pointer, builder.add(index, int_constant(i))) for i in (0, LANES))
-        return every_other(builder, *parts, 0)
+        low = load(builder, pointer, index)
+        high = load(builder, pointer, builder.add(index, int_constant(LANES)))
+        return every_other(builder, low, high, 0)
     value = ir.Constant(VECTOR, ir.Undefined)
     for lane in range(LANES):
         at = builder.add(index, builder.mul(stride, int_constant(lane)))

@@ -117,7 +117,8 @@ def largest_gradient(planes, grads, consumers, window, start, gate, places, from
                         value = planes[here + line * stride + at]
                         if found < 0 or value > best or value != value:
                             best, found = value, line * stride + at
-                grads[there + found] += grads[consumer + y * from_grid[STRIDE] + x]
+                if found >= 0:
+                    grads[there + found] += grads[consumer + y * from_grid[STRIDE] + x]
     if gate != GATE_NONE:
         for y in range(height):
             for x in range(y * stride, y * stride + width):

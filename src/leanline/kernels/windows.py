@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    Pixels = int
+else:
+    Pixels = int | torch.SymInt
+"""A number of pixels; a symbol while PyTorch traces a network for any picture size."""
 
 CONVOLVE, SPREAD, LARGEST = 0, 1, 2
 """Kinds: convolution (pooling by mean and sums of planes are convolutions with fixed taps),
@@ -52,7 +61,7 @@ class Window:
         """The attributes in order, as the kernels take them."""
         return astuple(self)
 
-    def output(self, height: int, width: int) -> tuple[int, int]:
+    def output(self, height: Pixels, width: Pixels) -> tuple[Pixels, Pixels]:
         """Size of the output for sources of a size; below 1 where the window does not fit."""
         return (
             self._along(
@@ -63,7 +72,7 @@ class Window:
             ),
         )
 
-    def _along(self, size: int, taps: int, step: int, dilation: int, around: int) -> int:
+    def _along(self, size: Pixels, taps: int, step: int, dilation: int, around: int) -> Pixels:
         reach = dilation * (taps - 1)
         if self.kind == SPREAD:
             return (size - 1) * step + reach + 1 - around
@@ -82,10 +91,11 @@ class Window:
             (self.top, self.left),
             strict=True,
         )
-        return max(
+        far: int = max(
             max(before, (out - 1) * step - before + (taps - 1) * dilation - (size - 1), 0)
             for size, out, taps, step, dilation, before in ends
         )
+        return far
 
     @property
     def mirrored(self) -> Window:

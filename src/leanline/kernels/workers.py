@@ -48,16 +48,30 @@ def each(count: int, threads: int, work: Callable[[int], None]) -> None:
         raise problems[0]
 
 
-def together(threads: int, work: Callable[[int], None]) -> None:
+def together(threads: int, work: Callable[[int], None], give_up: Callable[[], object]) -> None:
     """Call ``work(i)`` for every i below ``threads`` at the same time, each on its own thread.
 
     One team at a time: members wait for each other, and two teams that had half of the threads
-    each would wait for ever. An exception of one call is raised after all calls have ended.
+    each would wait for ever. An exception of one call (or Ctrl-C) calls ``give_up``, that the
+    others may not wait for it, and is raised after all calls have ended.
     """
-    with _team:
-        waiting = [_pool(threads).submit(work, index) for index in range(1, threads)]
+    waiting = []
+
+    def member(index: int) -> None:
         try:
+            work(index)
+        except BaseException:
+            give_up()
+            raise
+
+    with _team:
+        try:
+            for index in range(1, threads):
+                waiting.append(_pool(threads).submit(member, index))
             work(0)
+        except BaseException:
+            give_up()
+            raise
         finally:
             problems = [problem for future in waiting if (problem := future.exception())]
         if problems:

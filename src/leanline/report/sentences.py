@@ -5,7 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from leanline.experiments.evidence import EAGER_COMPACT, EAGER_DENSE, KERNEL_DENSE, KERNEL_PRUNED
+from leanline.experiments.evidence import (
+    EAGER_COMPACT,
+    EAGER_DENSE,
+    KERNEL_DENSE,
+    KERNEL_PRUNED,
+    ONNX_COMPACT,
+    ONNX_DENSE,
+)
 from leanline.report.data import Report, Run
 from leanline.report.gallery import background_share
 from leanline.report.metrics import Metric, duration, faster, milliseconds, percent
@@ -14,7 +21,9 @@ from leanline.runtime.benchmark import Timing
 ROWS = {
     EAGER_DENSE: "the network before pruning, run by PyTorch as it is: what you had",
     KERNEL_DENSE: "the same network on leanline's own kernels, nothing skipped",
+    ONNX_DENSE: "the network before pruning, exported and run by ONNX Runtime",
     EAGER_COMPACT: "the pruned network as a smaller ordinary network, run by PyTorch",
+    ONNX_COMPACT: "that smaller network, exported and run by ONNX Runtime",
     KERNEL_PRUNED: "the pruned network on leanline's kernels, which skip every filter that is gone",
 }
 """What each row of the speed table is."""

@@ -2,6 +2,6 @@
 
 from leanline.runtime.benchmark import Timing, TimingTable, benchmark
 from leanline.runtime.compile import compile, trainable
-from leanline.runtime.plan import plan_planes
+from leanline.runtime.onnx_network import OnnxNetwork
 
-__all__ = ["Timing", "TimingTable", "benchmark", "compile", "plan_planes", "trainable"]
+__all__ = ["OnnxNetwork", "Timing", "TimingTable", "benchmark", "compile", "trainable"]

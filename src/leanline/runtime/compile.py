@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import fx, nn
 
+from leanline.compaction import compact
+from leanline.compaction.any_size import ANY
+from leanline.compaction.structure import as_arguments, run, tensors_of
 from leanline.errors import ConfigError, ModelError
-from leanline.graph import trace_program
 from leanline.graph.agreement import deviation, draw_like
 from leanline.masks import baked_copy
 from leanline.runtime.benchmark import benchmark
-from leanline.runtime.network import PlaneNetwork, SharedPlaneNetwork, check_threads, gather
-from leanline.runtime.plan import plan_planes
-from leanline.runtime.present import present_by_mask, present_by_value
+from leanline.runtime.choose import choose, usual
+from leanline.runtime.compiled import CompiledNetwork
+from leanline.runtime.execute import execute
+from leanline.runtime.fold import fold_batch_norms
+from leanline.runtime.measured import Measured
+from leanline.runtime.parse import note_shapes
+from leanline.runtime.partition import partition
+from leanline.runtime.region import check_threads
+from leanline.runtime.shared import SharedPlaneNetwork
+from leanline.runtime.specialise import specialise
 from leanline.types import ExampleInputs
 
 log = logging.getLogger(__name__)
@@ -23,6 +33,8 @@ log = logging.getLogger(__name__)
 BACKENDS = ("auto", "reference", "cpu")
 TOLERANCE = 1e-4
 """Deviation, relative to the largest output, above which the kernels compute something else."""
+NEAR = 1.5
+"""Networks that took longer than this times the fastest one in a first round are out."""
 
 
 def compile(
@@ -33,14 +45,17 @@ def compile(
 ) -> nn.Module:
     """Make a fast module for inference from a masked, compacted or dense network.
 
-    Filters that are zero cost nothing on the plane kernels, whatever made them zero.
+    The network is compacted, batch norms become part of convolutions, and parts that the plane
+    kernels can run do so; there, filters that are zero cost nothing, whatever made them zero.
 
     Args:
         model: the network; not changed. The result is a snapshot of its parameters.
         example_inputs: inputs as the network gets them, float32. Other batch sizes, heights and
             widths work as well; "auto" measures at the example's size.
-        backend: "cpu" (the plane kernels), "reference" (PyTorch, as the model is) or "auto"
-            (whichever is faster on the example inputs; PyTorch where the kernels cannot run it).
+        backend: "cpu" (the plane kernels for all that they can run), "reference" (PyTorch, as the
+            model is) or "auto" (each convolution by kernels or by PyTorch, whichever is faster on
+            this machine, and the fastest of several such networks on the example inputs). Times of
+            single convolutions are kept on disk for the next time.
         threads: threads of the plane kernels, by default as many as PyTorch uses.
 
     Returns:
@@ -48,31 +63,69 @@ def compile(
 
     Raises:
         ConfigError: an unknown backend, a thread count below 1.
-        ModelError: the network fails on the example inputs, or "cpu" cannot run it (the message
-            says why).
+        ModelError: the network fails on the example inputs, or "cpu" cannot run any part of it
+            (the message says why).
     """
+    checked = _checked(example_inputs)
     if backend not in BACKENDS:
         raise ConfigError(f"backend={backend!r}: must be one of {', '.join(BACKENDS)}")
     threads = check_threads(threads)
-    plain = baked_copy(model).eval()
-    inputs = draw_like(_checked(example_inputs))
-    expected = _outcome(plain, inputs)
-    if backend == "reference":
+    with torch.inference_mode(False):  # or what is made could never be trained or changed
+        plain = baked_copy(model).eval()
+    return plain if backend == "reference" else _compiled(plain, backend, threads, checked)
+
+
+def _compiled(
+    plain: nn.Module, backend: str, threads: int, example_inputs: tuple[Any, ...]
+) -> nn.Module:
+    with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
+        inputs = draw_like(example_inputs)
+        expected = _outcome(plain, inputs)
+        make = partial(_compiled, plain, backend, threads)
+        try:
+            small = _small(plain, inputs)
+            any_size = small.meta.get("sizes") == ANY
+            folded, fits = specialise(fold_batch_norms(small), inputs)
+            fits = fits if any_size else _never
+            note_shapes(folded, inputs)
+            if backend == "cpu":
+                planes = _on_planes(folded, threads)
+                _require_agreement(expected, run(planes, inputs), "")
+                return CompiledNetwork(planes, inputs, fits, make)
+            candidates = _candidates(folded, threads)
+        except ModelError as problem:
+            if backend == "cpu":
+                raise
+            log.warning("running in PyTorch: %s", problem)
+            return plain
+        networks: dict[str, nn.Module] = {"reference": plain}
+        for name, network in candidates.items():
+            try:
+                _require_agreement(expected, run(network, inputs), "")
+                networks[name] = network
+            except ModelError as problem:
+                log.warning("not used: %s", problem)
+        best, times = _fastest(networks, inputs)
+    if best == "reference":
         return plain
-    try:
-        fast = _planes(plain, example_inputs, threads)
-        _require_agreement(expected, fast(*inputs), "")
-    except ModelError as problem:
-        if backend == "cpu":
-            raise
-        log.warning("running in PyTorch: %s", problem)
-        return plain
-    if backend == "cpu":
-        return fast
-    table = benchmark({"reference": plain, "cpu": fast}, example_inputs, seconds=0.5)
-    best = min(table.rows, key=lambda row: row.median)
-    log.info("chosen: %s\n%s", best.name, table)
-    return fast if best.name == "cpu" else plain
+    return CompiledNetwork(networks[best], inputs, fits, make, times)
+
+
+def _never(inputs: tuple[Any, ...]) -> bool:
+    return False
+
+
+def _fastest(
+    networks: dict[str, nn.Module], inputs: tuple[Any, ...]
+) -> tuple[str, dict[str, float]]:
+    """Name of the fastest network, and times of all; those that are far from it are called once."""
+    first = {row.name: row.median for row in benchmark(networks, inputs, 0.0, rounds=1).rows}
+    near = {n: network for n, network in networks.items() if first[n] <= NEAR * min(first.values())}
+    log.info("first round, in ms: %s", ", ".join(f"{n} {ms:.3f}" for n, ms in first.items()))
+    table = benchmark(near, inputs, seconds=0.5) if len(near) > 1 else None
+    best = min(table.rows, key=lambda row: row.median).name if table else next(iter(near))
+    log.info("chosen: %s\n%s", best, table or "")
+    return best, first | {row.name: row.median for row in table.rows} if table else first
 
 
 def trainable(
@@ -104,54 +157,82 @@ def trainable(
     copy = baked_copy(model)
     _outcome(copy.eval(), inputs)  # a failure here is the caller's
     try:
-        program = trace_program(model, example_inputs)
-        plan = plan_planes(program, present_by_mask(model))
-        with torch.no_grad():
-            numbers = gather(plan, program.tensors.__getitem__)
-        fast = PlaneNetwork(plan, numbers, threads)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            expected = _outcome(copy.train(), inputs)
-        _require_agreement(expected, fast(*inputs), " in training mode")
-        return SharedPlaneNetwork(plan, model, program.tensors, threads)
+        fast = SharedPlaneNetwork(model, example_inputs, threads)
+        expected = _outcome(copy.train(), inputs)
+        _require_agreement(expected, run(fast, inputs), " in training mode")
+        return fast
     except ModelError as problem:
         log.info("training runs in PyTorch: %s", problem)
         return model
 
 
-def _planes(plain: nn.Module, example_inputs: ExampleInputs, threads: int) -> nn.Module:
-    program = trace_program(plain, example_inputs)
-    plan = plan_planes(program, present_by_value(program.tensors))
-    with torch.no_grad():
-        return PlaneNetwork(plan, gather(plan, program.tensors.__getitem__), threads).eval()
+def _small(plain: nn.Module, example_inputs: ExampleInputs) -> fx.GraphModule:
+    """The compacted network; a compact one is taken as it is."""
+    made = isinstance(plain, fx.GraphModule) and "recipe" in plain.meta
+    small = plain if made else compact(plain, example_inputs)
+    assert isinstance(small, fx.GraphModule)
+    return small
 
 
-def _checked(example_inputs: Any) -> ExampleInputs:
-    inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
-    if not inputs or not all(isinstance(item, Tensor) for item in inputs):
+def _on_planes(folded: fx.GraphModule, threads: int) -> nn.Module:
+    choices = usual(folded)
+    plan = partition(folded, choices.keys())
+    if not plan.regions:
+        raise ModelError("the plane kernels cannot run any part of this network")
+    shapes = {node.name: choice.shape for node, choice in choices.items()}
+    return execute(folded, plan, shapes, threads)
+
+
+def _candidates(folded: fx.GraphModule, threads: int) -> dict[str, nn.Module]:
+    """Networks that may be the fastest: without kernels, and with them where they win."""
+    candidates: dict[str, nn.Module] = {"compact": folded}
+    measured = Measured()
+    choices = choose(folded, measured)
+    measured.save()
+    shapes = {node.name: choice.shape for node, choice in choices.items()}
+    chosen = {
+        "planes": set(choices),
+        "mixed": {node for node, choice in choices.items() if choice.sparse},
+    }
+    for name, sparse in chosen.items():
+        if name == "mixed" and sparse == chosen["planes"]:
+            continue
+        plan = partition(folded, sparse)
+        log.info("%s:\n%s", name, plan)
+        if plan.regions:
+            candidates[name] = execute(folded, plan, shapes, threads)
+    return candidates
+
+
+def _checked(example_inputs: Any) -> tuple[Any, ...]:
+    inputs = as_arguments(example_inputs)
+    if isinstance(example_inputs, list) or not tensors_of(inputs):
         kinds = ", ".join(type(item).__name__ for item in inputs) or "()"
-        raise ModelError(f"example_inputs must be a tensor or a tuple of tensors, not {kinds}")
+        raise ModelError(
+            "example_inputs must be a tensor or a tuple of arguments, tensors or containers of "
+            f"tensors, not {kinds}"
+        )
     return inputs
 
 
-def _outcome(model: nn.Module, inputs: tuple[Tensor, ...]) -> object:
+def _outcome(model: nn.Module, inputs: tuple[Any, ...]) -> object:
     try:
-        with torch.no_grad():
-            return model(*inputs)
+        return run(model, inputs)
     except Exception as problem:
-        shapes = ", ".join(f"{tuple(item.shape)} {item.dtype}" for item in inputs)
+        shapes = ", ".join(f"{tuple(item.shape)} {item.dtype}" for item in tensors_of(inputs))
         said = str(problem).strip().partition("\n")[0]
         raise ModelError(
             f"the model fails on example_inputs of {shapes}: {type(problem).__name__}: {said}"
         ) from problem
 
 
-def _require_agreement(want: object, have: Tensor, when: str) -> None:
-    if not isinstance(want, Tensor):
+def _require_agreement(want: object, have: object, when: str) -> None:
+    wants, haves = tensors_of(want), tensors_of(have)
+    if len(wants) != len(haves):
         raise ModelError(
-            f"the plane kernels return a tensor, the model returns a {type(want).__name__}{when}"
+            f"the kernels return {len(haves)} tensors, the model returns {len(wants)}{when}"
         )
-    error = deviation(want, have)
+    error = max((deviation(w, h) for w, h in zip(wants, haves, strict=True)), default=0.0)
     if not error <= TOLERANCE:
         raise ModelError(
             f"the plane kernels compute something else than the model does{when}: the outputs "

@@ -1,0 +1,15 @@
+"""A network on folders, stacks and volumes: streamed, resumed, cut into tiles where too large."""
+
+from leanline.inference.apply import Applied, ApplyConfig, apply
+from leanline.inference.cluster import Cluster, apply_on_cluster
+from leanline.inference.receptive_field import ReceptiveField, receptive_field
+
+__all__ = [
+    "Applied",
+    "ApplyConfig",
+    "Cluster",
+    "ReceptiveField",
+    "apply",
+    "apply_on_cluster",
+    "receptive_field",
+]

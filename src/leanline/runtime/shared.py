@@ -1,0 +1,199 @@
+"""The plane kernels for training: they read the model's own parameters, which get the gradients."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.utils import parametrize, prune
+
+from leanline.compaction import plan_compaction
+from leanline.compaction.build import build
+from leanline.compaction.structure import as_arguments
+from leanline.errors import ModelError
+from leanline.graph import trace_program
+from leanline.graph.program import Program
+from leanline.kernels.ops import planes_forward, planes_infer
+from leanline.kernels.program import PlaneProgram
+from leanline.kernels.registry import register
+from leanline.masks import Mask, baked_copy, get_channel_masks
+from leanline.masks.slots import find_slots, hooks
+from leanline.runtime.builder import Numbers
+from leanline.runtime.choose import usual
+from leanline.runtime.parse import note_shapes
+from leanline.runtime.partition import partition
+from leanline.runtime.region import build_program, check_images
+from leanline.types import ExampleInputs
+
+Images = Float[Tensor, "batch _ _ _"]
+
+
+class SharedPlaneNetwork(nn.Module):
+    """A masked network on the plane kernels, forward and backward.
+
+    Only kept filters are computed. Made anew whenever masks change.
+
+    Args:
+        model: the network, with its masks.
+        example_inputs: one picture tensor as the network gets it.
+        threads: number of threads.
+
+    Raises:
+        ModelError: the kernels cannot run the whole network, or a parameter is computed by an
+            old-style hook that they do not follow.
+    """
+
+    def __init__(self, model: nn.Module, example_inputs: ExampleInputs, threads: int) -> None:
+        super().__init__()
+        program = trace_program(model, example_inputs)
+        self.program, numbers, names = _numbered(model, program, example_inputs)
+        self.key = register(self.program)
+        self.threads = threads
+        self.model = model
+        readers = _readers(model, program.tensors)
+        self._readers = [readers(name, _stored) for name in names]
+        width = self.program.head.size
+        parts = (
+            (numbers.taps, numbers.learned_taps),
+            (numbers.bias, numbers.learned_bias),
+            (numbers.head.reshape(-1), np.ones(numbers.head.size, bool)),
+            (numbers.head_bias, np.ones(numbers.head_bias.size, bool)),
+        )
+        place, learned = (np.concatenate(both) for both in zip(*parts, strict=True))
+        self._shapes = [(-1,), (-1,), (self.program.head_outputs, width), (-1,)]
+        self._counts = [part.size for part, _ in parts]
+        fixed, inverse = np.unique(np.where(learned, 0.0, place), return_inverse=True)
+        # numbers of a layer are counted from 1; a bias that a layer does not have is 0
+        at = np.where(learned & (place > 0), place.astype(np.int64) - 1 + fixed.size, inverse)
+        self.register_buffer("at", torch.from_numpy(at), persistent=False)
+        self.register_buffer("fixed", torch.from_numpy(fixed.astype(np.float32)), persistent=False)
+
+    def forward(self, images: Images) -> Images:
+        """Compute the network; differentiable in images and parameters."""
+        check_images((images,), self.program)
+        given = (read() for read in self._readers)
+        gathered: Tensor = _Gather.apply(self.at, self.fixed, *given)  # type: ignore[no-untyped-call]
+        numbers = [
+            part.reshape(shape)
+            for part, shape in zip(gathered.split(self._counts), self._shapes, strict=True)
+        ]
+        if torch.is_grad_enabled():
+            out: Tensor = planes_forward([images], *numbers, self.key, self.threads)[0]
+        else:
+            out = planes_infer([images], *numbers, self.key, self.threads)[0]
+        return out
+
+
+class _Gather(torch.autograd.Function):
+    """Some numbers of many tensors, in one operation: each view would cost as much as a layer."""
+
+    @staticmethod
+    def forward(ctx: Any, at: Tensor, fixed: Tensor, *tensors: Tensor) -> Tensor:
+        ctx.save_for_backward(at)
+        ctx.sizes = [fixed.numel(), *(tensor.numel() for tensor in tensors)]
+        ctx.shapes = [tensor.shape for tensor in tensors]
+        return torch.cat([fixed, *(tensor.reshape(-1) for tensor in tensors)]).index_select(0, at)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (at,) = ctx.saved_tensors
+        total = grad.new_zeros(sum(ctx.sizes)).index_add_(0, at, grad)
+        parts = torch.split(total, ctx.sizes)[1:]
+        shaped = (part.view(shape) for part, shape in zip(parts, ctx.shapes, strict=True))
+        return (None, None, *shaped)
+
+
+def _numbered(
+    model: nn.Module, program: Program, example_inputs: ExampleInputs
+) -> tuple[PlaneProgram, Numbers, list[str]]:
+    """A plane program whose numbers are places in the concatenation of the named parameters.
+
+    The network is compacted and planned with numbers in place of its weights, 1, 2, 3, ..., and 0
+    where a mask prunes: so the plan says of each of its numbers where it came from.
+    """
+    masks = get_channel_masks(model)
+    names = [
+        name
+        for operation in program.operations
+        if operation.kind == "convolution"
+        for name in operation.parameters.values()
+    ]
+    names = list(dict.fromkeys(names))
+    tensors, count = dict(program.tensors), 0
+    for name in names:
+        size = program.tensors[name].numel()
+        ids = torch.arange(count + 1, count + size + 1, dtype=torch.float64)
+        ids = ids.reshape(program.tensors[name].shape)
+        kept = program.kept.get(name, masks.get(name))
+        if kept is not None:
+            ids = ids * kept.reshape(*kept.shape, *[1] * (ids.ndim - kept.ndim)).to(ids)
+        tensors[name] = ids
+        count += size
+    if count >= 1 << 24:
+        raise ModelError(f"the network has {count} weights, too many for shared plane kernels")
+    tensors = {name: tensor.float() for name, tensor in tensors.items()}
+    numbered = dataclasses.replace(program, tensors=tensors)
+    arguments = as_arguments(example_inputs)
+    plain = baked_copy(model).eval()
+    small = build(plain, numbered, plan_compaction(numbered), arguments).module
+    note_shapes(small, arguments)
+    plan = partition(small, usual(small).keys())
+    left = [node for node in plan.stages if node.op.startswith("call")]
+    if left or len(plan.regions) != 1 or len(plan.regions[0].outputs) != 1:
+        named = ", ".join(str(node.target) for node in left[:3])
+        raise ModelError(f"the plane kernels cannot train the whole network: {named or 'outputs'}")
+    found, numbers, _ = build_program(plan.regions[0], plan.padding, {})
+    return found, numbers, names
+
+
+Get = Callable[[nn.Module, str], Tensor]
+
+
+def _readers(
+    model: nn.Module, tensors: Mapping[str, Tensor]
+) -> Callable[[str, Get], Callable[[], Tensor]]:
+    """For a name, a function that reads its present value so that gradients reach the model."""
+    slots = find_slots(model)
+    buffers = dict(model.named_buffers())
+
+    def reader(name: str, get: Get) -> Callable[[], Tensor]:
+        if name not in slots:
+            return partial(_value, buffers.get(name, tensors[name]))
+        module, attribute = slots[name].holders[0]
+        hook = hooks(module).get(attribute, (0, None))[1]
+        if isinstance(hook, prune.BasePruningMethod):
+            return partial(hook.apply_mask, module)
+        if hook is not None:
+            raise ModelError(
+                f"{name} is computed by {type(hook).__name__}, an old-style hook; the "
+                "parametrisations of torch.nn.utils.parametrizations are understood"
+            )
+        value = get(module, attribute)
+        # a parameter itself is the same object at every step
+        return partial(_value, value) if value.is_leaf else partial(get, module, attribute)
+
+    return reader
+
+
+def _value(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+def _stored(module: nn.Module, attribute: str) -> Tensor:
+    """The parameter below a mask of filters (a plan reads kept ones only), or what it gives."""
+    stacks = getattr(module, "parametrizations", None)
+    if isinstance(stacks, nn.ModuleDict) and attribute in stacks:
+        stack = stacks[attribute]
+        assert isinstance(stack, parametrize.ParametrizationList)
+        if all(isinstance(part, Mask) and part.mask.shape[2:].numel() == 1 for part in stack):
+            original = stack.original
+            assert isinstance(original, Tensor)
+            return original
+    value: Tensor = getattr(module, attribute)
+    return value
