@@ -205,6 +205,9 @@ def test_wrong_numbers_are_refused(place: int, wrong: Tensor, says: str) -> None
 
 def test_wrong_images_are_refused() -> None:
     images, numbers = moved(make_case(small(), 1, [(5, 6)], 0))
+    outputs, activations = gpu.forward(small(), images, numbers)
+    with pytest.raises(ModelError, match="activations: the pictures need"):
+        gpu.backward(small(), outputs, activations[1:], images, numbers, True)
     with pytest.raises(ModelError, match="takes 1"):
         gpu.infer(small(), images * 2, numbers)
     reflected = every_kind("reflect")

@@ -118,13 +118,21 @@ def backward(
     """Gradients of the numbers and, with ``to_images``, of the images.
 
     The same inputs give the same bits: no sum is made in the order in which programs happen to end.
+
+    Raises:
+        ModelError: something has another shape, dtype or device than the program needs.
     """
     sizes, device = check_images(program, images), images[0].device
     taps, _, head, _ = _flat(program, numbers, device)
     ahead = forward_plan(program, sizes, device, "all")
     plan = backward_plan(program, sizes, device, "images" if to_images else "parameters")
+    batch = len(images[0])
+    if activations.numel() != batch * ahead.canvas.size:
+        raise ModelError(
+            f"got {activations.numel()} activations: the pictures need "
+            f"{batch * ahead.canvas.size}, as planes_forward returned them"
+        )
     with _on(device), torch.no_grad():
-        batch = len(images[0])
         kept = Surface(activations.reshape(batch, ahead.canvas.size), ahead.canvas)
         surface = Surface(activations.new_zeros(batch, plan.canvas.size), plan.canvas)
         of_head, of_head_bias = _seed(ahead, plan, kept, surface, grads, head)
