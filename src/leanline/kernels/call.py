@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from leanline.errors import ModelError
 from leanline.kernels.arguments import check_images, flat_numbers
 from leanline.kernels.backward import add_output, backward_image
 from leanline.kernels.buffers import Pool
