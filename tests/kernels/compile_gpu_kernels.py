@@ -26,8 +26,8 @@ VARIANTS: dict[Any, dict[str, tuple[Any, ...]]] = {
     enqueue.winners: WINDOW,
     enqueue.largest_gradient: WINDOW,
     enqueue.fold: {"PADDING": (1, 2)},
-    enqueue.mix: {"ADD": (False, True), "OUTPUTS": (1, 16)},
-    enqueue.mix_gradients: {"OUTPUTS": (1, 16)},
+    enqueue.mix: {"ADD": (False, True), "OUTPUTS": (1, enqueue.OUTPUTS)},
+    enqueue.mix_gradients: {"OUTPUTS": (1, enqueue.OUTPUTS)},
     enqueue.tap_gradients: {**WINDOW, **PADDING},
     enqueue.tap_gradients3: PADDING,
 }

@@ -26,7 +26,7 @@ BLOCK = 256
 PART = 16
 """Blocks that a program adds up, at most, for the gradient of a tap."""
 
-OUTPUTS = 16
+OUTPUTS = 8
 """Targets of a dense layer that a program computes together, at most."""
 
 SETTINGS: dict[str, Any] = {"num_warps": 4, "enable_fp_fusion": True}
