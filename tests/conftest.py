@@ -24,6 +24,10 @@ settings.load_profile("leanline")
 # pytest-xdist runs a process per core; more threads would only fight each other
 torch.set_num_threads(1)
 
+# Triton looks at this when it is imported: where there is no GPU, its kernels are interpreted
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
+
 # no bars in the captured output
 os.environ["LEANLINE_PROGRESS"] = "0"
 

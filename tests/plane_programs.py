@@ -155,18 +155,20 @@ class Draft:
         return make_case(program, self.batch, self.sizes, self.seed, self.threads)
 
 
-def drafts() -> st.SearchStrategy[Draft]:
+def drafts(
+    sizes: st.SearchStrategy[int] = SIZES, planes: int = 12, batch: int = 3
+) -> st.SearchStrategy[Draft]:
     """Programs of any structure that the kernels take, pruned at random; pictures; numbers."""
     return st.builds(
         Draft,
         seed=st.integers(0, 2**31),
         padding=st.sampled_from(["zeros", "zeros", "replicate", "reflect"]),
-        sizes=st.lists(st.tuples(SIZES, SIZES), min_size=1, max_size=2),
+        sizes=st.lists(st.tuples(sizes, sizes), min_size=1, max_size=2),
         density=st.sampled_from([0.0, 0.2, 0.6, 1.0]),
-        planes=st.integers(0, 12),
+        planes=st.integers(0, planes),
         head=st.sampled_from([0, 1, 2, 3, 5, 6, 11]),
         outputs=st.integers(0, 2),
-        batch=st.integers(1, 3),
+        batch=st.integers(1, batch),
         threads=st.integers(1, 3),
     )
 

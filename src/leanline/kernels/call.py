@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from leanline.errors import ModelError
+from leanline.kernels.arguments import check_images, flat_numbers
 from leanline.kernels.backward import add_output, backward_image
 from leanline.kernels.buffers import Pool
 from leanline.kernels.gradients import Gradients, data_gradients
@@ -161,16 +162,6 @@ def _meetings(program: PlaneProgram, at: np.ndarray) -> np.ndarray:
     return waits
 
 
-def _flat(name: str, tensor: Tensor, size: int) -> np.ndarray:
-    """The numbers of a parameter, flat; what the kernels would read past is refused."""
-    if tensor.dtype != torch.float32 or tensor.numel() != size:
-        raise ModelError(
-            f"{name} is {tensor.dtype} of shape {tuple(tensor.shape)}: "
-            f"the program needs {size} values of torch.float32"
-        )
-    return tensor.detach().contiguous().numpy().reshape(-1)
-
-
 class Call:
     """A program, pictures and numbers.
 
@@ -184,18 +175,8 @@ class Call:
     """
 
     def __init__(self, program: PlaneProgram, images: Sequence[Tensor], keeps_planes: str) -> None:
-        channels = program.inputs[:, 1].tolist()
-        if len(images) != len(channels):
-            raise ModelError(f"got {len(images)} tensors, the program takes {len(channels)}")
-        for tensor, count in zip(images, channels, strict=True):
-            good = tensor.ndim == 4 and tensor.shape[1] == count and tensor.dtype == torch.float32
-            if not good or len(tensor) != len(images[0]):
-                raise ModelError(
-                    f"got images of {tensor.dtype} and shape {tuple(tensor.shape)}: the program "
-                    f"takes torch.float32 of shape ({len(images[0])}, {count}, height, width)"
-                )
         self.program = program
-        self.sizes: Sizes = tuple((int(t.shape[2]), int(t.shape[3])) for t in images)
+        self.sizes = check_images(program, images)
         self.plan = _plan(program, self.sizes, keeps_planes)
         self.batch = len(images[0])
         self.pictures = [tensor.detach().contiguous().numpy() for tensor in images]
@@ -203,14 +184,14 @@ class Call:
     def give(self, taps: Tensor, bias: Tensor, head: Tensor, head_bias: Tensor) -> None:
         """Take the numbers of the program."""
         program, columns = self.program, self.plan.columns
-        matrix = _flat("head", head, program.head_outputs * program.head.size)
+        matrix = flat_numbers("head", head, program.head_outputs * program.head.size).numpy()
         if program.head.size:
             matrix = matrix.reshape(-1, program.head.size)[:, columns].reshape(-1)
         self.numbers = (
-            _flat("taps", taps, int(program.taps_at[-1])),
-            _flat("bias", bias, len(program.steps)),
+            flat_numbers("taps", taps, int(program.taps_at[-1])).numpy(),
+            flat_numbers("bias", bias, len(program.steps)).numpy(),
             matrix,
-            _flat("head_bias", head_bias, program.head_outputs),
+            flat_numbers("head_bias", head_bias, program.head_outputs).numpy(),
         )
 
     def results(self, like: Tensor) -> list[Tensor]:

@@ -43,7 +43,8 @@ def data_gradients(program: PlaneProgram) -> Gradients:
 
     A plane's consumers may have different windows: they are grouped, the first group starts from
     what the head (or the output's gradient) left in the plane, the last one applies the gate of
-    the plane's ReLU. Planes that nobody reads get an empty step, so that every plane is written.
+    the plane's ReLU, to the border too: convolutions, which reach it, come last. Planes that nobody
+    reads get an empty step, so that every plane is written.
     """
     readers: dict[int, dict[tuple[int, int], list[tuple[int, int]]]] = defaultdict(dict)
     gated = set()
@@ -65,7 +66,10 @@ def data_gradients(program: PlaneProgram) -> Gradients:
     at = [0]
     computed = program.steps[::-1, PLANE].tolist()
     for plane in [*computed, *range(program.channels)]:
-        groups = sorted(readers[plane].items())
+        groups = sorted(
+            readers[plane].items(),
+            key=lambda item: (program.window(item[0][0]).kind == CONVOLVE, item[0]),
+        )
         for index, ((window, grid), group) in enumerate(groups or [((0, -1), [])]):
             start = START_FROM_PLANE if index or plane in seeded else START_FROM_BIAS
             final = index == max(len(groups), 1) - 1 and plane in gated

@@ -80,6 +80,31 @@ def grid_sizes(program: PlaneProgram, sizes: Sizes) -> Sizes:
     return tuple(known[grid] for grid in range(len(known)))
 
 
+def reaches(program: PlaneProgram, sizes: Sizes) -> list[int]:
+    """How far outside the pictures of each grid the program's windows look."""
+    reach = [0] * len(sizes)
+    for from_grid, to_grid, number in program.transitions:
+        window, ends = program.window(number), (sizes[from_grid], sizes[to_grid])
+        reach[from_grid] = max(reach[from_grid], window.reach(*ends))
+    return reach
+
+
+def filled_borders(program: PlaneProgram, sizes: Sizes) -> list[int]:
+    """Pixels around the pictures of each grid that hold copies of others.
+
+    Raises:
+        ModelError: the pictures are too small for reflect padding.
+    """
+    filled = [0 if program.padding == "zeros" else far for far in reaches(program, sizes)]
+    for (height, width), far in zip(sizes, filled, strict=True):
+        if program.padding == "reflect" and far >= min(height, width):
+            raise ModelError(
+                f"pictures of {height} x {width} are too small: reflect padding of {far} "
+                f"pixels needs at least {far + 1} rows and columns"
+            )
+    return filled
+
+
 class Places:
     """Offsets of a program's planes for pictures of some sizes.
 
@@ -95,11 +120,8 @@ class Places:
     def __init__(self, program: PlaneProgram, sizes: Sizes, slots: Ids) -> None:
         self.sizes = grid_sizes(program, sizes)
         self._program = program
-        reach = [0] * len(self.sizes)
-        for from_grid, to_grid, number in program.transitions:
-            window, ends = program.window(number), (self.sizes[from_grid], self.sizes[to_grid])
-            reach[from_grid] = max(reach[from_grid], window.reach(*ends))
-        self.filled = [0 if program.padding == "zeros" else far for far in reach]
+        reach = reaches(program, self.sizes)
+        self.filled = filled_borders(program, self.sizes)
         halo = [far + self.filled[grid] for grid, far in enumerate(reach)]
         for from_grid, to_grid, number in program.transitions:  # where gradients are read
             window, ends = (
@@ -107,12 +129,6 @@ class Places:
                 (self.sizes[to_grid], self.sizes[from_grid]),
             )
             halo[to_grid] = max(halo[to_grid], window.reach(*ends) + self.filled[from_grid])
-        for (height, width), far in zip(self.sizes, self.filled, strict=True):
-            if program.padding == "reflect" and far >= min(height, width):
-                raise ModelError(
-                    f"pictures of {height} x {width} are too small: reflect padding of {far} "
-                    f"pixels needs at least {far + 1} rows and columns"
-                )
         self.layouts = tuple(
             Geometry(*size, far, filled)
             for size, far, filled in zip(self.sizes, halo, self.filled, strict=True)

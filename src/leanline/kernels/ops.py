@@ -1,9 +1,11 @@
 """The plane kernels as PyTorch operators: ``leanline::planes_infer`` and ``planes_forward``.
 
+On the CPU they are compiled by Numba, on a GPU by Triton.
+
 ``planes_infer`` keeps nothing. ``planes_forward`` also returns the activations, from which its
 registered backward computes every gradient. The images of a batch go to ``threads`` threads;
 fewer images than threads are computed by rows. Results do not depend on the number of threads, for
-the images' parameter gradients are summed in order.
+the images' parameter gradients are summed in order. (A GPU takes no heed of ``threads``.)
 """
 
 from typing import Any
@@ -59,6 +61,21 @@ def planes_infer(
     return results
 
 
+@planes_infer.register_kernel("cuda")
+def _(
+    images: list[Tensor],
+    taps: Tensor,
+    bias: Tensor,
+    head: Tensor,
+    head_bias: Tensor,
+    program: str,
+    threads: int,
+) -> list[Tensor]:
+    from leanline.kernels import gpu  # needs Triton, which only a GPU needs
+
+    return gpu.infer(find(program), images, (taps, bias, head, head_bias))
+
+
 @planes_infer.register_fake
 def _(
     images: list[Tensor],
@@ -94,6 +111,22 @@ def planes_forward(
     activations = torch.from_numpy(held)
     call.forward(results, threads, activations.numpy())
     return [*results, activations]
+
+
+@planes_forward.register_kernel("cuda")
+def _(
+    images: list[Tensor],
+    taps: Tensor,
+    bias: Tensor,
+    head: Tensor,
+    head_bias: Tensor,
+    program: str,
+    threads: int,
+) -> list[Tensor]:
+    from leanline.kernels import gpu
+
+    outputs, activations = gpu.forward(find(program), images, (taps, bias, head, head_bias))
+    return [*outputs, activations]
 
 
 @planes_forward.register_fake
@@ -134,6 +167,27 @@ def planes_backward(
         found[4],
         *found[0],
     ]
+
+
+@planes_backward.register_kernel("cuda")
+def _(
+    grads: list[Tensor],
+    activations: Tensor,
+    images: list[Tensor],
+    taps: Tensor,
+    bias: Tensor,
+    head: Tensor,
+    head_bias: Tensor,
+    program: str,
+    threads: int,
+    to_images: bool,
+) -> list[Tensor]:
+    from leanline.kernels import gpu
+
+    numbers = (taps, bias, head, head_bias)
+    found, of_images = gpu.backward(find(program), grads, activations, images, numbers, to_images)
+    shaped = [grad.reshape(like.shape) for grad, like in zip(found, numbers, strict=True)]
+    return [*shaped, *of_images]
 
 
 @planes_backward.register_fake

@@ -109,5 +109,5 @@ def run_step(
             (rows, columns, row_step, column_step, row_gap, gap, start, gate),
             (-above * stride - before, stride, target, target_stride, gate_at),
             area,
-            kind == LARGEST,
+            kind == LARGEST and edges[1] > edges[0],
         )
