@@ -139,7 +139,9 @@ def test_folding_changes_nothing_but_time() -> None:
         small = compact(randomise(model, 2).eval(), images)
         before = copy.deepcopy(small.state_dict())
         folded = fold_batch_norms(small)
-        for want, have in zip(outputs_of(small, (images,)), outputs_of(folded, (images,))):
+        for want, have in zip(
+            outputs_of(small, (images,)), outputs_of(folded, (images,)), strict=True
+        ):
             assert_close(have, want, "output")
         assert all(torch.equal(before[k], v) for k, v in small.state_dict().items())
         assert not folded.training
@@ -299,7 +301,9 @@ def test_zero_channels_cost_nothing() -> None:
 
 def test_sums_and_joins_of_zeros() -> None:
     network = noted(
-        randomise(Then(lambda y, x: torch.cat([y[:, :1] * 0, y + functional.pad(x, [0] * 5 + [2])], 1))),
+        randomise(
+            Then(lambda y, x: torch.cat([y[:, :1] * 0, y + functional.pad(x, [0] * 5 + [2])], 1))
+        ),
         pictures(1, 2, 8, 8),
     )  # fmt: skip
     plan = partition(network, list(usual(network)))

@@ -45,7 +45,7 @@ class Gather(nn.Module):
     def forward(self, *parameters: Tensor) -> list[Tensor]:
         """The numbers, differentiable in the parameters."""
         gathered: Tensor = _Take.apply(self.at, self.fixed, *parameters)  # type: ignore[no-untyped-call]
-        parts = torch.split(gathered, self._counts)  # type: ignore[no-untyped-call]
+        parts = torch.split(gathered, self._counts)
         return [part.reshape(shape) for part, shape in zip(parts, self._shapes, strict=True)]
 
 
@@ -63,6 +63,6 @@ class _Take(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (at,) = ctx.saved_tensors
         total = grad.new_zeros(sum(ctx.sizes)).index_add_(0, at, grad)
-        parts = torch.split(total, ctx.sizes)[1:]  # type: ignore[no-untyped-call]
+        parts = torch.split(total, ctx.sizes)[1:]
         shaped = (part.view(shape) for part, shape in zip(parts, ctx.shapes, strict=True))
         return (None, None, *shaped)

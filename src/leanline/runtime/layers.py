@@ -126,7 +126,7 @@ def _shapes(model: nn.Module, inputs: tuple[Any, ...]) -> dict[str, tuple[int, .
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
             seen = found.setdefault(name, set())
             layer.register_forward_pre_hook(
-                lambda _, given, seen=seen: seen.add(tuple(given[0].shape))  # type: ignore[misc]
+                lambda _, given, seen=seen: seen.add(tuple(given[0].shape))
             )
     run(plain, inputs)
     return {name: next(iter(seen)) for name, seen in found.items() if len(seen) == 1}
