@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from leanline.runtime.region import PlaneRegion
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
@@ -19,6 +18,7 @@ from leanline.errors import ModelError
 from leanline.masks import apply_channel_masks, apply_masks
 from leanline.models import MSD
 from leanline.runtime import compile
+from leanline.runtime.region import PlaneRegion
 from plane_programs import assert_close
 
 from .random_nets import RandomNet, mask_at_random, outputs, randomise

@@ -334,9 +334,7 @@ def test_a_float64_model_runs_in_pytorch() -> None:
         assert_close(compile(model, images)(images), model(images), "output", 1e-12)
 
 
-def test_auto_measures_and_keeps_what_it_measured(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_auto_measures_and_keeps_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     model = randomise(MSD(10, 1, 2))
     mask_at_random(model, 0.1, 0, skip=("final",))

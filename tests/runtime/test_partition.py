@@ -107,8 +107,8 @@ def test_calls_are_read(call: tuple[object, ...], expected: object) -> None:
 def test_arguments_by_name() -> None:
     network = called(aten.avg_pool2d.default, "x", [2, 2], divisor_override=3)
     assert parse(network, list(network.graph.nodes)[1]) is None
-    network = called(functional.pad, "x", [1, 1], mode="reflect")
-    assert parse(network, list(network.graph.nodes)[1]) == Pad((0, 1, 0, 1), "reflect")
+    network = called(functional.pad, "x", [1, 1, 2, 2], mode="reflect")
+    assert parse(network, list(network.graph.nodes)[1]) == Pad((2, 1, 2, 1), "reflect")
 
 
 def test_only_float32_pictures() -> None:
@@ -139,7 +139,9 @@ def test_folding_changes_nothing_but_time() -> None:
         small = compact(randomise(model, 2).eval(), images)
         before = copy.deepcopy(small.state_dict())
         folded = fold_batch_norms(small)
-        for want, have in zip(outputs_of(small, (images,)), outputs_of(folded, (images,))):
+        for want, have in zip(
+            outputs_of(small, (images,)), outputs_of(folded, (images,)), strict=True
+        ):
             assert_close(have, want, "output")
         assert all(torch.equal(before[k], v) for k, v in small.state_dict().items())
         assert not folded.training
@@ -298,12 +300,16 @@ def test_zero_channels_cost_nothing() -> None:
 
 
 def test_sums_and_joins_of_zeros() -> None:
-    network = noted(
-        randomise(Then(lambda y, x: torch.cat([y[:, :1] * 0, y + functional.pad(x, [0] * 5 + [2])], 1))),
-        pictures(1, 2, 8, 8),
-    )  # fmt: skip
+    model = randomise(Then(lambda y, x: torch.cat([y, x + y[:, 2:]], 1), bias=False))
+    dead = torch.ones(4, 2, dtype=torch.bool)
+    dead[[0, 2]] = False
+    apply_masks(model, {"conv.weight": dead})
+    images = pictures(1, 2, 8, 8)
+    network = noted(model, images)
     plan = partition(network, list(usual(network)))
     assert {Join, Sum, Zeros} <= {type(p) for r in plan.regions for p in r.nodes.values()}
+    with torch.no_grad():
+        assert_close(execute(network, plan, {}, 1)(images), model(images), "output")
 
 
 def test_grids_of_different_size_do_not_join() -> None:
