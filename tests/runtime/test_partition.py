@@ -14,7 +14,6 @@ from leanline.errors import ModelError
 from leanline.kernels.windows import CONVOLVE, LARGEST, SPREAD, Window
 from leanline.masks import apply_masks
 from leanline.models import MSD
-from leanline.pruning import trace
 from leanline.runtime.builder import POINT, ZERO, Builder, Value
 from leanline.runtime.choose import usual
 from leanline.runtime.execute import execute
@@ -38,7 +37,7 @@ from networks import NETWORKS, make
 from plane_programs import assert_close
 from soundness import outputs_of
 
-from .networks import Dense, Residual, Then, pictures, randomise
+from .networks import Dense, Residual, Then, mask_at_random, pictures, randomise
 
 aten = torch.ops.aten
 
@@ -212,9 +211,7 @@ def assert_sound(network: fx.GraphModule, plan: Partition) -> None:
 @pytest.mark.parametrize("name", sorted(NETWORKS.keys() - {"dictionary"}))
 def test_regions_are_convex(name: str) -> None:
     model, inputs = make(name)
-    generator = torch.Generator().manual_seed(2)
-    filters = trace(model, inputs).filters
-    apply_masks(model, {b.name: torch.rand(b.shape, generator=generator) < 0.6 for b in filters})
+    mask_at_random(model, 0.6, 2)
     network = noted(model, *inputs)
     every = list(usual(network))
     want = outputs_of(network, inputs)
