@@ -1,10 +1,12 @@
 """Run by test_fullgraph.py in a process of its own, where no call is checked: the checkers'
 wrappers are nothing that torch.compile can follow."""
 
+import pickle
+
 import torch
 
 from leanline.masks import apply_masks
-from leanline.models import MSD
+from leanline.models import MSD, UNet4
 from leanline.runtime import compile, trainable
 
 model = MSD(5, 1, 2)
@@ -32,4 +34,12 @@ model.zero_grad()
 model(images).square().mean().backward()
 for have, parameter in zip(found, model.parameters(), strict=True):
     torch.testing.assert_close(have, parameter.grad, rtol=1e-4, atol=1e-6)
+
+# a pickled network is traced again, which the checkers' wrappers do not let pass either
+net = UNet4(1, 2, width=2).eval()
+fast = compile(net, torch.randn(1, 1, 33, 40, generator=generator), "cpu", 1)
+again = pickle.loads(pickle.dumps(fast))
+for size in ((33, 40), (32, 35)):
+    images = torch.randn(2, 1, *size, generator=generator)
+    assert torch.equal(again(images), fast(images))
 print("done")

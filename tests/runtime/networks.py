@@ -130,7 +130,9 @@ def mask_at_random(model: nn.Module, keep: float, seed: int, skip: Sequence[str]
     masks = {
         name: torch.rand(weight.shape[:2], generator=generator) < keep
         for name, weight in model.named_parameters()
-        if weight.ndim == 4 and not name.startswith(tuple(skip) or "?")
+        if weight.ndim == 4
+        and "parametrizations" not in name
+        and not name.startswith(tuple(skip) or "?")
     }
     apply_masks(model, masks)
 

@@ -294,10 +294,15 @@ def test_bad_example_inputs(backend: str, images: object, says: str) -> None:
         compile.__wrapped__(MSD(3, 1, 2), images, backend)  # behind the tests' own type check
 
 
-@pytest.mark.parametrize("backend", ["gpu", "", "CPU"])
+@pytest.mark.parametrize("backend", ["tpu", "", "CPU"])
 def test_an_unknown_backend(backend: str) -> None:
     with pytest.raises(ConfigError, match="must be one of auto, reference, cpu"):
         compile(MSD(3, 1, 2), pictures(1, 1, 8, 8), backend)
+
+
+def test_the_gpu_kernels_want_pictures_on_a_gpu() -> None:
+    with pytest.raises(ModelError, match="on a 'cuda' device; the inputs are on cpu"):
+        compile(MSD(3, 1, 2), pictures(1, 1, 8, 8), "gpu")
 
 
 @pytest.mark.parametrize("threads", [0, -1, True, 1.5, "2"])
@@ -334,9 +339,7 @@ def test_a_float64_model_runs_in_pytorch() -> None:
         assert_close(compile(model, images)(images), model(images), "output", 1e-12)
 
 
-def test_auto_measures_and_keeps_what_it_measured(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_auto_measures_and_keeps_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     model = randomise(MSD(10, 1, 2))
     mask_at_random(model, 0.1, 0, skip=("final",))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from leanline.errors import ModelError
-from leanline.models import MSD, UNet4
+from leanline.models import MSD
 from leanline.runtime import compile
 from leanline.runtime.compiled import CompiledNetwork
 from plane_programs import assert_close
@@ -30,7 +30,7 @@ class Fixed(nn.Module):
 
 @pytest.mark.parametrize("how", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
 def test_copies_compute_the_same(how: Any) -> None:
-    for model, channels in ((UNet4(1, 2, width=2), 1), (Dense(), 2)):
+    for model, channels in ((MSD(6, 1, 2), 1), (Dense(), 2)):
         mask_at_random(randomise(model.eval(), 1), 0.5, 2)
         fast = compile(model, pictures(1, channels, 32, 32), "cpu", 1)
         assert isinstance(fast, CompiledNetwork)

@@ -10,9 +10,7 @@ from torch.nn import functional
 from torch.utils._pytree import tree_map
 
 from leanline.errors import ModelError
-from leanline.masks import apply_masks
 from leanline.models import FCNResNet50, UNet4
-from leanline.pruning import trace
 from leanline.runtime import compile
 from networks import NETWORKS, make
 from plane_programs import assert_close
@@ -55,10 +53,7 @@ def check(model: nn.Module, fast: nn.Module, inputs: tuple[Any, ...]) -> bool:
 def test_every_network(name: str, keep: float) -> None:
     model, inputs = make(name)
     if keep < 1:
-        generator = torch.Generator().manual_seed(1)
-        filters = trace(model, inputs).filters
-        drawn = {b.name: torch.rand(b.shape, generator=generator) < keep for b in filters}
-        apply_masks(model, drawn)
+        mask_at_random(model, keep, 1)
     if name in WITHOUT:
         with pytest.raises(ModelError, match="cannot run any part"):
             compile(model, inputs, "cpu", 1)

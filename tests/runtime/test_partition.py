@@ -14,7 +14,6 @@ from leanline.errors import ModelError
 from leanline.kernels.windows import CONVOLVE, LARGEST, SPREAD, Window
 from leanline.masks import apply_masks
 from leanline.models import MSD
-from leanline.pruning import trace
 from leanline.runtime.builder import POINT, ZERO, Builder, Value
 from leanline.runtime.choose import usual
 from leanline.runtime.execute import execute
@@ -38,7 +37,7 @@ from networks import NETWORKS, make
 from plane_programs import assert_close
 from soundness import outputs_of
 
-from .networks import Dense, Residual, Then, pictures, randomise
+from .networks import Dense, Residual, Then, mask_at_random, pictures, randomise
 
 aten = torch.ops.aten
 
@@ -107,8 +106,8 @@ def test_calls_are_read(call: tuple[object, ...], expected: object) -> None:
 def test_arguments_by_name() -> None:
     network = called(aten.avg_pool2d.default, "x", [2, 2], divisor_override=3)
     assert parse(network, list(network.graph.nodes)[1]) is None
-    network = called(functional.pad, "x", [1, 1], mode="reflect")
-    assert parse(network, list(network.graph.nodes)[1]) == Pad((0, 1, 0, 1), "reflect")
+    network = called(functional.pad, "x", [1, 1, 2, 2], mode="reflect")
+    assert parse(network, list(network.graph.nodes)[1]) == Pad((2, 1, 2, 1), "reflect")
 
 
 def test_only_float32_pictures() -> None:
@@ -212,9 +211,7 @@ def assert_sound(network: fx.GraphModule, plan: Partition) -> None:
 @pytest.mark.parametrize("name", sorted(NETWORKS.keys() - {"dictionary"}))
 def test_regions_are_convex(name: str) -> None:
     model, inputs = make(name)
-    generator = torch.Generator().manual_seed(2)
-    filters = trace(model, inputs).filters
-    apply_masks(model, {b.name: torch.rand(b.shape, generator=generator) < 0.6 for b in filters})
+    mask_at_random(model, 0.6, 2)
     network = noted(model, *inputs)
     every = list(usual(network))
     want = outputs_of(network, inputs)
@@ -300,14 +297,16 @@ def test_zero_channels_cost_nothing() -> None:
 
 
 def test_sums_and_joins_of_zeros() -> None:
-    network = noted(
-        randomise(
-            Then(lambda y, x: torch.cat([y[:, :1] * 0, y + functional.pad(x, [0] * 5 + [2])], 1))
-        ),
-        pictures(1, 2, 8, 8),
-    )  # fmt: skip
+    model = randomise(Then(lambda y, x: torch.cat([y, x + y[:, 2:]], 1), bias=False))
+    dead = torch.ones(4, 2, dtype=torch.bool)
+    dead[[0, 2]] = False
+    apply_masks(model, {"conv.weight": dead})
+    images = pictures(1, 2, 8, 8)
+    network = noted(model, images)
     plan = partition(network, list(usual(network)))
     assert {Join, Sum, Zeros} <= {type(p) for r in plan.regions for p in r.nodes.values()}
+    with torch.no_grad():
+        assert_close(execute(network, plan, {}, 1)(images), model(images), "output")
 
 
 def test_grids_of_different_size_do_not_join() -> None:

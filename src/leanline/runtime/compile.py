@@ -31,7 +31,8 @@ from leanline.types import ExampleInputs
 
 log = logging.getLogger(__name__)
 
-BACKENDS = ("auto", "reference", "cpu")
+BACKENDS = ("auto", "reference", "cpu", "gpu")
+_KINDS = {"cpu": "cpu", "gpu": "cuda"}
 TOLERANCE = 1e-4
 """Deviation, relative to the largest output, above which the kernels compute something else."""
 NEAR = 1.5
@@ -53,10 +54,11 @@ def compile(
         model: the network; not changed. The result is a snapshot of its parameters.
         example_inputs: inputs as the network gets them, float32. Other batch sizes, heights and
             widths work as well; "auto" measures at the example's size.
-        backend: "cpu" (the plane kernels for all that they can run), "reference" (PyTorch, as the
-            model is) or "auto" (each convolution by kernels or by PyTorch, whichever is faster on
-            this machine, and the fastest of several such networks on the example inputs). Times of
-            single convolutions are kept on disk for the next time.
+        backend: "cpu" or "gpu" (the plane kernels for all that they can run; the model and the
+            inputs have to be there), "reference" (PyTorch, as the model is) or "auto" (each
+            convolution by kernels or by PyTorch, whichever is faster on this machine, and the
+            fastest of several such networks on the example inputs). Times of single convolutions
+            are kept on disk for the next time.
         threads: threads of the plane kernels, by default as many as PyTorch uses.
 
     Returns:
@@ -64,8 +66,8 @@ def compile(
 
     Raises:
         ConfigError: an unknown backend, a thread count below 1.
-        ModelError: the network fails on the example inputs, or "cpu" cannot run any part of it
-            (the message says why).
+        ModelError: the network fails on the example inputs, or is on another device than "cpu" or
+            "gpu" asks for, or the kernels cannot run any part of it (the message says why).
     """
     checked = _checked(example_inputs)
     if backend not in BACKENDS:
@@ -92,13 +94,14 @@ def _compiled(
             folded, fits = specialise(fold_batch_norms(small), inputs)
             fits = fits if any_size else _never
             note_shapes(folded, inputs)
-            if backend == "cpu":
+            if backend in _KINDS:
+                _require_device(inputs, backend)
                 planes = _on_planes(folded, threads)
                 _require_agreement(expected, run(planes, inputs), "")
                 return CompiledNetwork(planes, inputs, fits, make)
             candidates = _candidates(folded, threads)
         except ModelError as problem:
-            if backend == "cpu":
+            if backend in _KINDS:
                 raise
             log.warning("running in PyTorch: %s", problem)
             return plain
@@ -179,6 +182,15 @@ def _small(plain: nn.Module, example_inputs: ExampleInputs) -> fx.GraphModule:
     return small
 
 
+def _require_device(inputs: tuple[Any, ...], backend: str) -> None:
+    found = {tensor.device.type for tensor in tensors_of(inputs)}
+    if found != {_KINDS[backend]}:
+        raise ModelError(
+            f"backend={backend!r} needs the model and the example inputs on a "
+            f"{_KINDS[backend]!r} device; the inputs are on {', '.join(sorted(found))}"
+        )
+
+
 def _on_planes(folded: fx.GraphModule, threads: int) -> nn.Module:
     choices = usual(folded)
     plan = partition(folded, choices.keys())
@@ -191,6 +203,8 @@ def _on_planes(folded: fx.GraphModule, threads: int) -> nn.Module:
 def _candidates(folded: fx.GraphModule, threads: int) -> dict[str, nn.Module]:
     """Networks that may be the fastest: without kernels, and with them where they win."""
     candidates: dict[str, nn.Module] = {"compact": folded}
+    if any(parameter.is_cuda for parameter in folded.parameters()):
+        return candidates | {"planes": _on_planes(folded, threads)}
     measured = Measured()
     choices = choose(folded, measured)
     measured.save()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from typing import Any
 
+import torch
 from torch import fx
 
 from leanline.compaction.pieces import free_name
@@ -24,6 +25,7 @@ def execute(
         threads: number of threads of the regions.
     """
     parts: dict[str, Any] = {}
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
     graph = fx.Graph()
     made: dict[fx.Node, fx.Node] = {}
 
@@ -36,7 +38,7 @@ def execute(
     for index, region in enumerate(plan.regions):
         program, numbers, outputs = build_program(region, plan.padding, shapes)
         name = free_name(network, f"planes_{index + 1}")
-        parts[name] = PlaneRegion(program, numbers, outputs, threads)
+        parts[name] = PlaneRegion(program, numbers, outputs, threads).to(device)
         call = graph.call_module(name, tuple(made[node] for node in region.inputs))
         for i, node in enumerate(region.outputs):
             several = len(region.outputs) > 1

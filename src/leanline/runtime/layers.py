@@ -58,7 +58,7 @@ class SparseConvolution(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute the layer; differentiable in images and parameters."""
-        check_images((images,), self.channels)
+        check_images((images,), self.channels, self._gather.at.device)
         layer: Any = self._layer[0]
         numbers = self._gather(layer.weight, *([] if layer.bias is None else [layer.bias]))
         call = planes_forward if torch.is_grad_enabled() else planes_infer

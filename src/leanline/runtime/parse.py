@@ -146,7 +146,7 @@ def _layer(layer: nn.Module) -> Parsed | None:
 
 def convolution(layer: nn.Conv2d | nn.ConvTranspose2d) -> Convolution | None:
     """Read a convolution; None where the plane kernels do not do it."""
-    if layer.weight.dtype != torch.float32 or layer.weight.device.type != "cpu":
+    if layer.weight.dtype != torch.float32:
         return None
     if isinstance(layer.padding, str) or layer.padding_mode != "zeros":
         return None

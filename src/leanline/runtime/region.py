@@ -89,12 +89,15 @@ def input_channels(program: PlaneProgram) -> tuple[int, ...]:
     return tuple(int(count) for count in program.inputs[:, 1])
 
 
-def check_images(images: tuple[Tensor, ...], channels_of: tuple[int, ...]) -> None:
+def check_images(
+    images: tuple[Tensor, ...], channels_of: tuple[int, ...], device: torch.device
+) -> None:
     """Refuse what the kernels do not take.
 
     Args:
         images: what they were given.
         channels_of: channels of each input.
+        device: where the network is.
 
     Raises:
         ModelError: wrong axes, channels, dtype or device.
@@ -107,10 +110,8 @@ def check_images(images: tuple[Tensor, ...], channels_of: tuple[int, ...]) -> No
             )
         if tensor.dtype != torch.float32:
             raise ModelError(f"got images of {tensor.dtype}, the kernels take torch.float32")
-        if tensor.device.type != "cpu":
-            raise ModelError(
-                f"got images on {tensor.device}, the CPU kernels take images on the CPU"
-            )
+        if tensor.device != device:
+            raise ModelError(f"got images on {tensor.device}, this network is on {device}")
         if tensor.numel() == 0:
             raise ModelError(f"got images of shape {tuple(tensor.shape)}, which hold no pixel")
 
@@ -118,14 +119,14 @@ def check_images(images: tuple[Tensor, ...], channels_of: tuple[int, ...]) -> No
 class PlaneRegion(nn.Module):
     """Operations of a network that the plane kernels run: a snapshot of the model's numbers.
 
-    Takes float32 images on the CPU, any batch size, height and width (batch x channels x height x
-    width). Images go to threads one by one; fewer images than threads are computed by rows.
+    Takes float32 images, any batch size, height and width (batch x channels x height x width). On
+    the CPU images go to threads one by one; fewer images than threads are computed by rows.
 
     Args:
         program: what to run.
         numbers: what to run it with.
         outputs: which of the program's outputs are returned; a tuple if there are several.
-        threads: number of threads.
+        threads: number of threads on the CPU.
     """
 
     taps: Tensor
@@ -150,7 +151,7 @@ class PlaneRegion(nn.Module):
 
     def forward(self, *images: Images) -> Images | tuple[Images, ...]:
         """Compute the region."""
-        check_images(images, self.channels)
+        check_images(images, self.channels, self.taps.device)
         found: list[Tensor] = planes_infer(
             list(images), self.taps, self.bias, self.head, self.head_bias, self.key, self.threads
         )

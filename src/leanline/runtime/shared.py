@@ -62,7 +62,7 @@ class SharedPlaneNetwork(nn.Module):
 
     def forward(self, images: Images) -> Images:
         """Compute the network; differentiable in images and parameters."""
-        check_images((images,), self.channels)
+        check_images((images,), self.channels, self._gather.at.device)
         numbers = self._gather(*(read() for read in self._readers))
         if torch.is_grad_enabled():
             out: Tensor = planes_forward([images], *numbers, self.key, self.threads)[0]
