@@ -1,0 +1,160 @@
+"""The networks of a file, made ready: batch norms calibrated, called with tensors only."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
+from torch.utils.flop_counter import FlopCounterMode
+
+CALIBRATION = 8  # batches of the example's size from which batch norms take their statistics
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network to measure.
+
+    Attributes:
+        model: in eval mode, batch norms calibrated.
+        inputs: what it is called with, tensors only.
+        adapted: it takes a dictionary or list, and is called through `Flat`.
+        calibration: which statistics its batch norms hold, for people.
+    """
+
+    model: nn.Module
+    inputs: tuple[Tensor, ...]
+    adapted: bool
+    calibration: str
+
+
+class Flat(nn.Module):
+    """A network that takes dictionaries or lists, called with the tensors in them."""
+
+    def __init__(self, model: nn.Module, spec: TreeSpec) -> None:
+        super().__init__()
+        self.model = model
+        self.spec = spec
+
+    def forward(self, *tensors: Tensor) -> Any:
+        """What the network returns."""
+        return self.model(*tree_unflatten(list(tensors), self.spec))
+
+
+def load_file(path: Path) -> ModuleType:
+    """Import a file that offers `DEV` (names) and `build(name)` -> (model, inputs, ...)."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise SystemExit(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    missing = [name for name in ("DEV", "build") if not hasattr(module, name)]
+    if missing:
+        raise SystemExit(f"{path} has no {missing[0]}: it must offer DEV and build(name)")
+    return module
+
+
+def make(build: Callable[[str], tuple[Any, ...]], name: str) -> Network:
+    """Build a network and calibrate it."""
+    model, inputs = build(name)[:2]
+    inputs = inputs if isinstance(inputs, tuple) else (inputs,)
+    adapted = not all(isinstance(item, Tensor) for item in inputs)
+    if adapted:
+        leaves, spec = tree_flatten(inputs)
+        model, inputs = Flat(model, spec), tuple(leaves)
+    model = model.eval()
+    return Network(model, inputs, adapted, _calibrate(model, inputs))
+
+
+def draw(inputs: tuple[Tensor, ...], seed: int, batches: int = 1) -> tuple[Tensor, ...]:
+    """Normal inputs of the example's mean, spread and shape, or several of them in one batch."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = []
+    for tensor in inputs:
+        shape = (batches * tensor.shape[0], *tensor.shape[1:]) if tensor.ndim else tensor.shape
+        if tensor.is_floating_point():
+            noise = torch.randn(shape, generator=generator)
+            spread = tensor.std() if tensor.numel() > 1 else torch.ones(())
+            drawn.append((noise * spread + tensor.mean()).to(tensor.dtype))
+        else:
+            drawn.append(
+                tensor.repeat(batches, *[1] * (tensor.ndim - 1)) if tensor.ndim else tensor
+            )
+    return tuple(drawn)
+
+
+def macs(model: nn.Module, inputs: tuple[Tensor, ...]) -> int:
+    """Multiply-adds of one call, as PyTorch's own counter counts them."""
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        model(*inputs)
+    return int(counter.get_total_flops()) // 2
+
+
+def parameters(model: nn.Module) -> int:
+    """Numbers in parameters."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def tensors(output: object) -> list[Tensor]:
+    """The tensors that a network returns."""
+    return [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
+
+
+def is_image_to_image(network: Network) -> bool:
+    """Whether the first output is an image of the first input's size, or a larger one."""
+    with torch.no_grad():
+        first = tensors(network.model(*network.inputs))[0]
+    image = network.inputs[0]
+    sizes = zip(first.shape[2:], image.shape[2:], strict=False)
+    return first.ndim == image.ndim > 2 and all(have >= want for have, want in sizes)
+
+
+def _calibrate(model: nn.Module, inputs: tuple[Tensor, ...]) -> str:
+    """Give batch norms the statistics of random inputs; everything else stays in eval mode."""
+    norms = [part for part in model.modules() if isinstance(part, _BatchNorm)]
+    norms = [norm for norm in norms if norm.track_running_stats]
+    if not norms:
+        return "no batch norm"
+    problem = ""
+    for batches in (CALIBRATION, 1):
+        try:
+            with torch.no_grad(), _collecting(norms):
+                model(*draw(inputs, seed=1, batches=batches))
+            return f"{len(norms)} batch norms, from a batch of {batches * inputs[0].shape[0]}"
+        except (RuntimeError, ValueError) as error:  # a fixed batch size; one value a channel
+            problem = str(error).partition("\n")[0]
+    return f"as built: {problem}"
+
+
+@contextmanager
+def _collecting(norms: list[_BatchNorm]) -> Iterator[None]:
+    before = [(norm, norm.momentum, _copied(norm)) for norm in norms]
+    try:
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None
+            norm.train()
+        yield
+    except (RuntimeError, ValueError):
+        for norm, _, state in before:
+            norm.load_state_dict(state)
+        raise
+    finally:
+        for norm, momentum, _ in before:
+            norm.momentum = momentum
+            norm.eval()
+
+
+def _copied(norm: _BatchNorm) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in norm.state_dict().items()}
