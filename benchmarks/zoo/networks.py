@@ -73,23 +73,30 @@ def make(build: Callable[[str], tuple[Any, ...]], name: str) -> Network:
         leaves, spec = tree_flatten(inputs)
         model, inputs = Flat(model, spec), tuple(leaves)
     model = model.eval()
-    return Network(model, inputs, adapted, _calibrate(model, inputs))
+    return Network(model, inputs, adapted, calibrate(model, inputs))
 
 
-def draw(inputs: tuple[Tensor, ...], seed: int, batches: int = 1) -> tuple[Tensor, ...]:
-    """Normal inputs of the example's mean, spread and shape, or several of them in one batch."""
+def draw(
+    inputs: tuple[Tensor, ...], seed: int, batches: int = 1, spread: float = 1.0
+) -> tuple[Tensor, ...]:
+    """Normal inputs of the example's mean, spread and shape.
+
+    Args:
+        inputs: the example; what is no floating-point number stays as it is.
+        seed: of the generator.
+        batches: how many batches of the example's size are put into one.
+        spread: as a multiple of the example's.
+    """
     generator = torch.Generator().manual_seed(seed)
     drawn = []
     for tensor in inputs:
-        shape = (batches * tensor.shape[0], *tensor.shape[1:]) if tensor.ndim else tensor.shape
+        if tensor.ndim:
+            tensor = tensor.repeat(batches, *[1] * (tensor.ndim - 1))
         if tensor.is_floating_point():
-            noise = torch.randn(shape, generator=generator)
-            spread = tensor.std() if tensor.numel() > 1 else torch.ones(())
-            drawn.append((noise * spread + tensor.mean()).to(tensor.dtype))
-        else:
-            drawn.append(
-                tensor.repeat(batches, *[1] * (tensor.ndim - 1)) if tensor.ndim else tensor
-            )
+            noise = torch.randn(tensor.shape, generator=generator)
+            deviation = float(tensor.std()) if tensor.numel() > 1 else 1.0
+            tensor = (spread * deviation * noise + tensor.mean()).to(tensor.dtype)
+        drawn.append(tensor)
     return tuple(drawn)
 
 
@@ -120,7 +127,7 @@ def is_image_to_image(network: Network) -> bool:
     return first.ndim == image.ndim > 2 and all(have >= want for have, want in sizes)
 
 
-def _calibrate(model: nn.Module, inputs: tuple[Tensor, ...]) -> str:
+def calibrate(model: nn.Module, inputs: tuple[Tensor, ...]) -> str:
     """Give batch norms the statistics of random inputs; everything else stays in eval mode."""
     norms = [part for part in model.modules() if isinstance(part, _BatchNorm)]
     norms = [norm for norm in norms if norm.track_running_stats]

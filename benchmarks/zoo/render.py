@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 EXACT = 1e-5
+CONSTANT = 1e-3
 DASH = "–"
 OTHER = "Torch-Pruning"
 
@@ -57,7 +58,9 @@ All times of a row come from one interleaved run with the unpruned network in it
 in brackets is against that; quartiles are in the file of the results. "Filters" counts those that
 are alive. "Deviation" is the largest difference between the outputs of the compact network and of
 the masked one, relative to the largest output, on random inputs other than those that `ll.compact`
-checks itself. "s" is what selecting, cleaning and compacting took.{beside}
+checks itself. Networks that answer everything with a constant, because nothing was retrained,
+are compared once more with batch-norm statistics of their own; "constant" marks those that still
+do, of which a comparison says little. "s" is what selecting, cleaning and compacting took.{beside}
 
 Machine: {document["machine"]}, one thread. {versions}. To repeat it, with any Python file that
 offers a list of names, `DEV`, and `build(name)`, which returns a network and its inputs:
@@ -72,13 +75,14 @@ def _overview(document: dict[str, Any]) -> str:
     networks = document["networks"]
     cases = [case for _, _, case in _cases(networks)]
     made = [case for case in cases if "deviation" in case]
-    exact = [case for case in made if case["deviation"] <= EXACT]
+    errors = [error for case in made if (error := _deviation(case)) is not None]
+    exact = [error for error in errors if error <= EXACT]
     lines = [
         f"- {len(networks)} networks, {len(cases)} cases; {len(made)} were compacted, "
         f"{sum(case['nothing_to_drop'] for case in made)} of them without anything to drop, and "
         f"{len(cases) - len(made)} failed.",
         f"- {len(exact)} of {len(made)} deviate by at most {EXACT:.0e} in float32"
-        + (f", the largest deviation is {max(c['deviation'] for c in made):.1e}." if made else "."),
+        + (f", the largest deviation is {max(errors):.1e}." if errors else "."),
     ]
     for criterion in dict.fromkeys(case["criterion"] for case in cases):
         lines += _against_other([case for case in made if case["criterion"] == criterion])
@@ -143,7 +147,7 @@ def _case_row(name: str, found: Row, case: Row) -> Sequence[str]:
         "failed" if "error" in case else "",
         "nothing to drop" if case.get("nothing_to_drop") else "",
         f"least possible: {100 * case['keep_used']:.2g} %" if "keep_used" in case else "",
-        "output constant" if case.get("response", 1) < EXACT else "",
+        "constant" if _response(case) < CONSTANT else "",
     ]
     return (
         name,
@@ -153,7 +157,7 @@ def _case_row(name: str, found: Row, case: Row) -> Sequence[str]:
         _percent(case.get("parameters"), found.get("parameters")),
         _time(case, "compact"),
         _time(case, "kernels"),
-        _error(case.get("deviation")),
+        _error(_deviation(case)),
         _percent(other.get("macs"), found.get("macs")) + missed,
         _percent(other.get("parameters"), found.get("parameters")),
         _time(case, OTHER),
@@ -217,10 +221,26 @@ def _problems(networks: dict[str, Row]) -> str:
                     f"- {where}: deviates by {case['deviation']:.1e} in float32 and by "
                     f"{case['deviation_float64']:.1e} in float64"
                 )
+            again = case.get("recalibrated", {}).get("deviation", 0)
+            if again > EXACT:
+                lines.append(f"- {where}: deviates by {again:.1e} with statistics of its own")
         errors = [case["torch_pruning"]["error"] for case in found["cases"] if _failed(case)]
         for text in dict.fromkeys(errors):
             lines.append(f"- {name}, {OTHER} ({errors.count(text)} cases): {_code(text)}")
     return "## Remarks and failures\n\n" + "\n".join(lines) if lines else ""
+
+
+def _deviation(case: Row) -> float | None:
+    """The larger one, if it was looked at twice; None of a case that failed."""
+    if "deviation" not in case:
+        return None
+    return float(max(part["deviation"] for part in (case, case.get("recalibrated", case))))
+
+
+def _response(case: Row) -> float:
+    """How much the output changes, in the comparison in which it changes most."""
+    parts = (case, case.get("recalibrated", case))
+    return float(max(part.get("response", 1.0) for part in parts))
 
 
 def _works(found: Row) -> str:
