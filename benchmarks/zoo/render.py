@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 EXACT = 1e-5
+EXPORT = 1e-4
 CONSTANT = 1e-3
 DASH = "–"
 OTHER = "Torch-Pruning"
@@ -74,13 +75,15 @@ $ python -m benchmarks.zoo --render results.json > networks.md
 def _overview(document: dict[str, Any]) -> str:
     networks = document["networks"]
     cases = [case for _, _, case in _cases(networks)]
-    made = [case for case in cases if "deviation" in case]
+    made = [case for case in cases if "error" not in case]
+    short = [found for found in networks.values() if not found.get("complete")]
     errors = [error for case in made if (error := _deviation(case)) is not None]
     exact = [error for error in errors if error <= EXACT]
     lines = [
         f"- {len(networks)} networks, {len(cases)} cases; {len(made)} were compacted, "
         f"{sum(case['nothing_to_drop'] for case in made)} of them without anything to drop, and "
-        f"{len(cases) - len(made)} failed.",
+        f"{len(cases) - len(made)} failed."
+        + (f" {len(short)} networks did not come to their end." if short else ""),
         f"- {len(exact)} of {len(made)} deviate by at most {EXACT:.0e} in float32"
         + (f", the largest deviation is {max(errors):.1e}." if errors else "."),
     ]
@@ -193,6 +196,11 @@ def _exports(networks: dict[str, Row]) -> str:
                 for key, text in export.items()
                 if key.endswith("error")
             ]
+            worst = max(export.get("deviation", 0), export.get("deviation_larger", 0))
+            if worst > EXPORT:
+                problems.append(
+                    f"- {name}, {case['criterion']}, {case['keep']:g}: deviates by {worst:.1e}"
+                )
     if not rows:
         return ""
     head = ("network", "exported", "deviation", "... at twice the size and batch", "s")
@@ -217,9 +225,9 @@ def _problems(networks: dict[str, Row]) -> str:
                 if key in case:
                     lines.append(f"- {where}: {_code(case[key])}")
             if case.get("deviation", 0) > EXACT:
+                fine = _error(case.get("deviation_float64"))
                 lines.append(
-                    f"- {where}: deviates by {case['deviation']:.1e} in float32 and by "
-                    f"{case['deviation_float64']:.1e} in float64"
+                    f"- {where}: deviates by {case['deviation']:.1e} in float32, {fine} in float64"
                 )
             again = case.get("recalibrated", {}).get("deviation", 0)
             if again > EXACT:
