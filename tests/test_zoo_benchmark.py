@@ -69,6 +69,7 @@ def test_a_file_of_networks_becomes_a_page(tmp_path: Path) -> None:
     assert [case["keep"] for case in plain["cases"]] == [0.5, 0.01] * 2
     for case in plain["cases"]:
         assert case["deviation"] <= 1e-5
+        assert case["larger"]["deviation"] <= 1e-5
         assert case["macs"] < plain["macs"]
         assert case["times"]["compact"]["ms"][1] > 0
     # no path through the network has fewer than two filters
@@ -165,6 +166,22 @@ def test_images_are_told_from_classes() -> None:
     assert not networks.is_image_to_image(made(nn.Sequential(model, nn.Flatten())))
 
 
+def test_parameters_count_where_an_output_depends_on_them() -> None:
+    class Idle(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.idle = nn.Conv2d(2, 3, 3), nn.Conv2d(2, 3, 3)
+            self.body.weight.requires_grad_(False)
+
+        def forward(self, image: Tensor) -> Tensor:
+            self.idle(image)
+            return self.body(self.body(image)[:, :2])
+
+    model = Idle()
+    assert networks.parameters(model, (torch.rand(1, 2, 9, 9),)) == 2 * 3 * 9 + 3
+    assert not model.body.weight.requires_grad and model.idle.weight.requires_grad
+
+
 def test_the_layers_that_make_the_outputs_are_found() -> None:
     class Two(nn.Module):
         def __init__(self) -> None:
@@ -193,7 +210,7 @@ def test_torch_pruning_comes_to_the_same_multiply_adds() -> None:
     assert not least["equal"] and least["macs"] == min(possible)
     other = search.prune(found["ratio"])
     assert networks.macs(other, network.inputs) == target
-    assert networks.parameters(network.model) == networks.parameters(small_network())
+    assert networks.macs(network.model, network.inputs) == 2 * 120 * (16 * 9 + 64 + 24 * 9)
 
 
 def test_an_export_is_compared_in_onnx_runtime() -> None:

@@ -15,9 +15,18 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_unflatten
 
 import leanline as ll
-from benchmarks.zoo.networks import Network, is_image_to_image, load_file, macs, make, parameters
+from benchmarks.zoo.networks import (
+    Flat,
+    Network,
+    is_image_to_image,
+    load_file,
+    macs,
+    make,
+    parameters,
+)
 from benchmarks.zoo.pruned import CRITERIA, Case, explain, export, prune, response
 from benchmarks.zoo.torch_pruning import EQUAL, EqualMacs, installed
 from leanline.records.atomic import write_text
@@ -46,6 +55,8 @@ def measure(file: Path, name: str, keeps: list[float], seconds: float, out: Path
     try:
         network = make(load_file(file).build, name)
         found.update(describe(network))
+        if network.adapted:
+            found["direct"] = compacts_directly(network)
         note()
         _warm_up()
         graph = ll.trace(network.model, network.inputs)
@@ -80,11 +91,22 @@ def describe(network: Network) -> dict[str, Any]:
         "shapes": [list(tensor.shape) for tensor in network.inputs],
         "adapted": network.adapted,
         "calibration": network.calibration,
-        "parameters": parameters(network.model),
+        "parameters": parameters(network.model, network.inputs),
         "macs": macs(network.model, network.inputs),
         "response": response(network.model, network.inputs),
         "image_to_image": is_image_to_image(network),
     }
+
+
+def compacts_directly(network: Network) -> str:
+    """Whether a network that takes a dictionary or list can be compacted without the adapter."""
+    assert isinstance(network.model, Flat)
+    inputs = tree_unflatten(list(network.inputs), network.model.spec)
+    try:
+        ll.compact(network.model.model, inputs)
+    except Exception as error:
+        return explain(error)
+    return "yes"
 
 
 def beside(found: dict[str, Any], network: Network, cases: list[Case], seconds: float) -> Any:
@@ -105,7 +127,7 @@ def beside(found: dict[str, Any], network: Network, cases: list[Case], seconds: 
             if not row["torch_pruning"]["ratio"]:
                 continue
             other = search.prune(row["torch_pruning"]["ratio"])
-            row["torch_pruning"]["parameters"] = parameters(other)
+            row["torch_pruning"]["parameters"] = parameters(other, network.inputs)
             row["times"] = time_networks(network, case, seconds, {OTHER: other})
         except Exception as error:
             row["torch_pruning"] = {"error": explain(error)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,6 +100,16 @@ def draw(
     return tuple(drawn)
 
 
+def enlarged(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Images of twice the height and width, and two for each in the batch."""
+    return tuple(
+        tensor.repeat(2, 1, *[2] * (tensor.ndim - 2))
+        if tensor.ndim > 2 and tensor.is_floating_point()
+        else tensor
+        for tensor in inputs
+    )
+
+
 def macs(model: nn.Module, inputs: tuple[Tensor, ...]) -> int:
     """Multiply-adds of one call, as PyTorch's own counter counts them."""
     counter = FlopCounterMode(display=False)
@@ -108,9 +118,27 @@ def macs(model: nn.Module, inputs: tuple[Tensor, ...]) -> int:
     return int(counter.get_total_flops()) // 2
 
 
-def parameters(model: nn.Module) -> int:
-    """Numbers in parameters."""
-    return sum(parameter.numel() for parameter in model.parameters())
+def parameters(model: nn.Module, inputs: tuple[Tensor, ...]) -> int:
+    """Numbers in the parameters that the outputs depend on.
+
+    Layers that a network owns and does not use would flatter whoever drops them.
+    """
+    with _differentiable(model), torch.enable_grad():
+        outputs = tensors(model(*inputs))
+        used = {id(getattr(function, "variable", None)) for function in behind(outputs)}
+        return sum(tensor.numel() for tensor in model.parameters() if id(tensor) in used)
+
+
+def behind(outputs: Iterable[Tensor], stop: Container[Any] = ()) -> Iterator[Any]:
+    """Functions in the graph of the gradients, from the outputs back to those in `stop`."""
+    waiting, seen = [tensor.grad_fn for tensor in outputs], set()
+    while waiting:
+        function = waiting.pop()
+        if function is not None and function not in seen:
+            seen.add(function)
+            yield function
+            if function not in stop:
+                waiting.extend(before for before, _ in function.next_functions)
 
 
 def tensors(output: object) -> list[Tensor]:
@@ -161,6 +189,19 @@ def _collecting(norms: list[_BatchNorm]) -> Iterator[None]:
         for norm, momentum, _ in before:
             norm.momentum = momentum
             norm.eval()
+
+
+@contextmanager
+def _differentiable(model: nn.Module) -> Iterator[None]:
+    """Let all parameters take gradients."""
+    frozen = [tensor for tensor in model.parameters() if not tensor.requires_grad]
+    for tensor in frozen:
+        tensor.requires_grad_()
+    try:
+        yield
+    finally:
+        for tensor in frozen:
+            tensor.requires_grad_(False)
 
 
 def _copied(norm: _BatchNorm) -> dict[str, Tensor]:

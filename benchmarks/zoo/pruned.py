@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 import leanline as ll
-from benchmarks.zoo.networks import Network, calibrate, draw, macs, parameters, tensors
+from benchmarks.zoo.networks import Network, calibrate, draw, enlarged, macs, parameters, tensors
 from leanline.errors import ConfigError
 from leanline.graph import PruningGraph, fewest_filters
 
@@ -164,7 +164,7 @@ def _compact(case: Case, network: Network) -> None:
     model, row, inputs = case.masked, case.row, network.inputs
     assert model is not None
     small = case.timed("compact", lambda: ll.compact(model, inputs))
-    row["macs"], row["parameters"] = macs(small, inputs), parameters(small)
+    row["macs"], row["parameters"] = macs(small, inputs), parameters(small, inputs)
     row["deviation"] = deviation(model, small, inputs)
     row["response"] = response(model, inputs)
     if row["deviation"] > EXACT:  # rounding, or a defect?
@@ -173,7 +173,21 @@ def _compact(case: Case, network: Network) -> None:
         row["deviation_float64"] = deviation(exact[0], exact[1], wide)
     if row["response"] < CONSTANT:
         row["recalibrated"] = _recalibrated(model, inputs)
+    row["larger"] = _larger(model, small, enlarged(inputs))
     case.small = small
+
+
+def _larger(model: nn.Module, small: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, Any]:
+    """Compare at another size and batch, where the network itself takes them."""
+    try:
+        with torch.no_grad():
+            model(*inputs)
+    except Exception as error:
+        return {"refused": explain(error)}
+    try:
+        return {"deviation": deviation(model, small, inputs)}
+    except Exception as error:
+        return {"error": explain(error)}
 
 
 def _recalibrated(model: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, Any]:
@@ -199,11 +213,7 @@ def _run_export(small: nn.Module, inputs: tuple[Tensor, ...], path: Path) -> dic
         feed = dict(zip(names, (value.numpy() for value in values), strict=True))
         return [torch.from_numpy(output) for output in session.run(None, feed)]
 
-    larger = tuple(
-        t.repeat(2, 1, *[2] * (t.ndim - 2)) if t.ndim > 2 and t.is_floating_point() else t
-        for t in inputs
-    )
-    for name, values in (("deviation", inputs), ("deviation_larger", larger)):
+    for name, values in (("deviation", inputs), ("deviation_larger", enlarged(inputs))):
         try:
             found[name] = deviation(small, run, values)
         except Exception as error:

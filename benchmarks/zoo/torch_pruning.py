@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.zoo.networks import Network, macs, tensors
+from benchmarks.zoo.networks import Network, behind, macs, tensors
 
 LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
 EQUAL = 0.03  # multiply-adds that differ by less are equal
@@ -138,19 +138,7 @@ def final_layers(network: Network) -> Sequence[str]:
     finally:
         for hook in hooks:
             hook.remove()
-    found: list[str] = []
-    waiting = [tensor.grad_fn for tensor in outputs]
-    seen = set()
-    while waiting:
-        function = waiting.pop()
-        if function is None or function in seen:
-            continue
-        seen.add(function)
-        if function in made:
-            found.append(made[function])
-        else:
-            waiting.extend(before for before, _ in function.next_functions)
-    return sorted(set(found))
+    return sorted({made[function] for function in behind(outputs, made) if function in made})
 
 
 def _with_gradient(inputs: tuple[Tensor, ...]) -> list[Tensor]:
