@@ -1,6 +1,5 @@
 import json
 import math
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from benchmarks.zoo import networks, pruned
+from benchmarks.zoo.__main__ import main
 from benchmarks.zoo.render import render
 from benchmarks.zoo.run import Settings, run
 from benchmarks.zoo.torch_pruning import EqualMacs, final_layers
@@ -109,14 +109,27 @@ def test_unknown_names_and_files_are_refused(tmp_path: Path) -> None:
         networks.load_file(other)
 
 
-def test_the_command_asks_for_what_it_needs() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.zoo"],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parent.parent,
-    )
-    assert done.returncode == 2 and "--networks" in done.stderr
+def test_the_command_asks_for_what_it_needs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmarks.zoo"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2 and "--networks" in capsys.readouterr().err
+
+
+def test_the_command_prints_a_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    heading = {"machine": "an abacus", "torch": "2", "leanline": "1", "torch_pruning": None}
+    found = {"cases": [], "ended": "stopped after 1 s"}
+    document = {**heading, "keeps": [0.5], "networks": {"slow": found}}
+    (tmp_path / "results.json").write_text(json.dumps(document))
+    arguments = ["--render", str(tmp_path / "results.json"), "--note", "A test."]
+    monkeypatch.setattr(sys, "argv", ["benchmarks.zoo", *arguments])
+    main()
+    page = capsys.readouterr().out
+    assert "A test." in page and "an abacus" in page and "- slow: `stopped after 1 s`" in page
 
 
 def test_batch_norms_hold_the_statistics_of_the_drawn_batch() -> None:
