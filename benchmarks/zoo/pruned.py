@@ -165,12 +165,7 @@ def _compact(case: Case, network: Network) -> None:
     assert model is not None
     small = case.timed("compact", lambda: ll.compact(model, inputs))
     row["macs"], row["parameters"] = macs(small, inputs), parameters(small, inputs)
-    row["deviation"] = deviation(model, small, inputs)
-    row["response"] = response(model, inputs)
-    if row["deviation"] > EXACT:  # rounding, or a defect?
-        exact = [copy.deepcopy(part).double() for part in (model, small)]
-        wide = tuple(t.double() if t.is_floating_point() else t for t in inputs)
-        row["deviation_float64"] = deviation(exact[0], exact[1], wide)
+    row.update(_compared(model, small, inputs))
     if row["response"] < CONSTANT:
         row["recalibrated"] = _recalibrated(model, inputs)
     row["larger"] = _larger(model, small, enlarged(inputs))
@@ -185,7 +180,7 @@ def _larger(model: nn.Module, small: nn.Module, inputs: tuple[Tensor, ...]) -> d
     except Exception as error:
         return {"refused": explain(error)}
     try:
-        return {"deviation": deviation(model, small, inputs)}
+        return {**_compared(model, small, inputs)}
     except Exception as error:
         return {"error": explain(error)}
 
@@ -195,11 +190,17 @@ def _recalibrated(model: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, Any
     awake = copy.deepcopy(model)
     how = calibrate(awake, inputs)
     small = ll.compact(awake, inputs)
-    return {
-        "how": how,
-        "deviation": deviation(awake, small, inputs),
-        "response": response(awake, inputs),
-    }
+    return {"how": how, **_compared(awake, small, inputs)}
+
+
+def _compared(model: nn.Module, small: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, float]:
+    """Deviation and response, and in float64 the deviation if it is large: rounding or a defect?"""
+    found = {"deviation": deviation(model, small, inputs), "response": response(model, inputs)}
+    if found["deviation"] > EXACT:
+        exact = [copy.deepcopy(part).double() for part in (model, small)]
+        wide = tuple(t.double() if t.is_floating_point() else t for t in inputs)
+        found["deviation_float64"] = deviation(exact[0], exact[1], wide)
+    return found
 
 
 def _run_export(small: nn.Module, inputs: tuple[Tensor, ...], path: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 
 from benchmarks.zoo.cells import (
@@ -76,19 +77,29 @@ def remarks(networks: dict[str, Row]) -> str:
             for key in ("error", "timing_error", "refused"):
                 if key in case:
                     lines.append(f"- {where}: {code(case[key])}")
-            if "error" in (larger := case.get("larger", {})):
-                lines.append(f"- {where}, at twice the size and batch: {code(larger['error'])}")
-            elif larger.get("deviation", 0) > EXACT:
-                lines.append(f"- {where}, at twice the size and batch: {larger['deviation']:.1e}")
-            if case.get("deviation", 0) > EXACT:
-                fine = number(case.get("deviation_float64"))
-                lines.append(
-                    f"- {where}: deviates by {case['deviation']:.1e} in float32, {fine} in float64"
-                )
-            again = case.get("recalibrated", {}).get("deviation", 0)
-            if again > EXACT:
-                lines.append(f"- {where}: deviates by {again:.1e} with statistics of its own")
+            lines += [f"- {where}{what}" for what in _deviations(case)]
         errors = [case["torch_pruning"]["error"] for case in found["cases"] if failed(case)]
         for text in dict.fromkeys(errors):
             lines.append(f"- {name}, {OTHER} ({errors.count(text)} cases): {code(text)}")
     return "## Remarks and failures\n\n" + "\n".join(lines) if lines else ""
+
+
+def _deviations(case: Row) -> list[str]:
+    """The comparisons of a case that did not agree."""
+    compared = {
+        "": case,
+        ", with batch-norm statistics of its own": case.get("recalibrated", {}),
+        ", at twice the size and batch": case.get("larger", {}),
+    }
+    lines = []
+    for what, found in compared.items():
+        if "error" in found and found is not case:
+            lines.append(f"{what}: {code(found['error'])}")
+        elif math.isinf(found.get("deviation", 0)):
+            lines.append(f"{what}: the outputs differ in shape, or one of them is not finite")
+        elif found.get("deviation", 0) > EXACT:
+            fine = number(found.get("deviation_float64"))
+            lines.append(
+                f"{what}: deviates by {found['deviation']:.1e} in float32, {fine} in float64"
+            )
+    return lines
