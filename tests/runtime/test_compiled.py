@@ -12,6 +12,7 @@ from leanline.errors import ModelError
 from leanline.models import MSD
 from leanline.runtime import compile
 from leanline.runtime.compiled import CompiledNetwork
+from leanline.runtime.specialise import always
 from plane_programs import assert_close
 
 from .networks import Dense, mask_at_random, pictures, randomise, regions
@@ -61,7 +62,7 @@ def test_sizes_that_do_not_fit_are_made_once_and_the_last_few_are_kept() -> None
         made.append(tuple(inputs[0].shape))
         return Doubled()
 
-    fast = CompiledNetwork(Picky(), (pictures(1, 1, 4, 4),), True, make)
+    fast = CompiledNetwork(Picky(), (pictures(1, 1, 4, 4),), always, make)
     for height in (4, 6, 8, 5, 5, 6, 7, 5):
         images = pictures(2, 1, height, 4)
         assert torch.equal(fast(images), images * 2)
@@ -69,7 +70,7 @@ def test_sizes_that_do_not_fit_are_made_once_and_the_last_few_are_kept() -> None
     for height in (9, 11, 13, 5, 7):
         fast(pictures(1, 1, height, 4))
     assert made[2:] == [(1, 1, 9, 4), (1, 1, 11, 4), (1, 1, 13, 4), (1, 1, 7, 4)]
-    fixed = CompiledNetwork(Picky(), (pictures(1, 1, 4, 4),), False, make)
+    fixed = CompiledNetwork(Picky(), (pictures(1, 1, 4, 4),), lambda inputs: False, make)
     fixed(pictures(3, 1, 4, 4))
     fixed(pictures(1, 1, 6, 4))
     assert made[6:] == [(1, 1, 6, 4)]
