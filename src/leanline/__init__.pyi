@@ -1,6 +1,6 @@
 # What `import leanline as ll` offers, by the module that holds it. `__init__.py` reads this file.
 
-from . import data, graph, inference, models, norms
+from . import data, graph, inference, models, norms, runtime
 from .compaction import compact, export_onnx, load, save
 from .errors import (
     CheckpointError,
@@ -58,6 +58,7 @@ __all__ = [
     "norms",
     "prune",
     "remove_masks",
+    "runtime",
     "save",
     "select",
     "summary",
