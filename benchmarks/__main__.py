@@ -9,25 +9,24 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import chains, msd, norms, selection
+from benchmarks import chains, inference, norms, retraining, selection
 from leanline.experiments.evidence import machine
 from leanline.records.atomic import write_text
 
 SHOWN = (
-    "filters",
-    "macs",
-    "deviation",
-    "pruned against own dense kernel",
-    "limit by multiply-adds",
-    "GFLOP/s dense",
-    "GFLOP/s pruned",
     "filters of one FFT call",
     "copies of the weights",
     "largest relative error",
 )
 
 
-PARTS = {"norms": norms, "chains": chains, "selection": selection, "msd": msd}
+PARTS = {
+    "norms": norms,
+    "chains": chains,
+    "selection": selection,
+    "inference": inference,
+    "retraining": retraining,
+}
 
 
 def main() -> None:
