@@ -44,6 +44,11 @@ def main() -> None:
     for result in itertools.chain.from_iterable(runs):
         results.append(result)
         print(f"\n{result['case']}: {result['what']}\n{result['text']}")
+        for target in result.get("targets", ()):
+            print(
+                f"  target {target['variant']}: {target['at_least']:g}x {target['against']}: "
+                f"{target['found']:.1f}x, {'met' if target['met'] else 'missed'}"
+            )
         for key in SHOWN:
             if key in result:
                 print(f"  {key}: {result[key]}")

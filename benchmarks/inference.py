@@ -39,6 +39,7 @@ from leanline.experiments.evidence import (
 )
 from leanline.runtime import OnnxNetwork
 
+NETWORKS = (MSD100, MSD50, UNET)
 THREADS = (1, 2)
 BATCHES = ((Variant(MSD100, LEAN, 0.05), 4), (Variant(UNET, RANDOM, 0.01), 4))
 """What is timed with several pictures at once, on two threads."""
@@ -96,14 +97,14 @@ def measure(
         # kernels last: their threads do not spin when they are done, those of others do
         candidates = {EAGER_DENSE: dense}
         candidates |= {_key(p.variant, EAGER_COMPACT): p.small for p in made}
-        candidates |= {_key(p.variant, ONNX_COMPACT): net for p, net in zip(made, onnx, strict=True)}
+        candidates |= {
+            _key(p.variant, ONNX_COMPACT): net for p, net in zip(made, onnx, strict=True)
+        }
         candidates |= {KERNEL_DENSE: own}
         candidates |= {_key(p.variant, KERNEL_PRUNED): f for p, f in zip(made, fast, strict=True)}
         table = ll.benchmark(candidates, image, seconds)
         times = {row.name: row.median for row in table.rows}
-        found = [
-            _result(p, f, times, limits, image) for p, f in zip(made, fast, strict=True)
-        ]
+        found = [_result(p, f, times, limits, image) for p, f in zip(made, fast, strict=True)]
         whole = work_of(dense, image)
     finally:
         torch.set_num_threads(1)
@@ -121,8 +122,18 @@ def measure(
         },
         "variants": found,
         "targets": [target for one in found for target in one["targets"]] if batch == 1 else [],
-        "text": f"{table}\n{limits}",
+        "text": "\n".join([str(table), str(limits), *map(_line, found)]),
     }
+
+
+def _line(one: dict[str, Any]) -> str:
+    """A variant in a line for people."""
+    ratios = ", ".join(f"{ratio:.1f}x {name}" for name, ratio in one["ratios"].items())
+    limit = ", ".join(f"{ms:.3f} ms by {what}" for what, ms in one["limit"].items())
+    return (
+        f"{one['variant']}: {ratios}; {one['macs'][0] / one['macs'][1]:.1f}x fewer multiply-adds; "
+        f"{one['GFLOP/s']:.0f} GFLOP/s; limits {limit}: {100 * one['of the limit']:.0f} % reached"
+    )
 
 
 def _result(
@@ -170,7 +181,7 @@ def _key(variant: Variant, name: str) -> str:
 
 def run(seconds: float) -> Iterator[dict[str, object]]:
     """All networks, each in one run for each thread count."""
-    for network in (MSD100, MSD50, UNET):
+    for network in NETWORKS:
         for threads in THREADS:
             yield measure(network, variants(network), threads, 1, seconds)
     for variant, batch in BATCHES:

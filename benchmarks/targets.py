@@ -48,7 +48,9 @@ TARGETS = (
 )
 
 
-def check(what: str, network: str, keep: float, ratios: Mapping[str, float]) -> list[dict[str, Any]]:
+def check(
+    what: str, network: str, keep: float, ratios: Mapping[str, float]
+) -> list[dict[str, Any]]:
     """The targets for one pruned network, each with the ratio that was found.
 
     Args:
