@@ -39,7 +39,7 @@ def main() -> None:
         parser.error(f"there is no {unknown[0]!r}: there are {', '.join(PARTS)}")
     torch.set_num_threads(1)
     results = []
-    print(machine())
+    print(machine(), flush=True)
     runs = (PARTS[name].run(given.seconds) for name in given.parts or PARTS)
     for result in itertools.chain.from_iterable(runs):
         results.append(result)
@@ -52,9 +52,9 @@ def main() -> None:
         for key in SHOWN:
             if key in result:
                 print(f"  {key}: {result[key]}")
-    if given.out:
-        content = {"machine": machine(), "torch": str(torch.__version__), "results": results}
-        write_text(given.out, json.dumps(content, indent=1))
+        if given.out:  # after each, so that nothing is lost of a run that is stopped
+            content = {"machine": machine(), "torch": str(torch.__version__), "results": results}
+            write_text(given.out, json.dumps(content, indent=1))
 
 
 if __name__ == "__main__":

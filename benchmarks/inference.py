@@ -7,9 +7,11 @@ could do at best, from limits that are measured in the same run.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -47,11 +49,21 @@ BATCHES = ((Variant(MSD100, LEAN, 0.05), 4), (Variant(UNET, RANDOM, 0.01), 4))
 
 @dataclass(frozen=True)
 class Pruned:
-    """What is made once of a variant, for all thread counts."""
+    """What is made once of a variant, for all runs.
+
+    Attributes:
+        variant: what it is.
+        masked: the network with its masks.
+        small: the compacted one.
+        onnx: that in ONNX Runtime, by the number of threads.
+        filters: prunable ones, before and after.
+        macs: multiply-adds of one picture, before and after.
+    """
 
     variant: Variant
     masked: nn.Module
     small: nn.Module
+    onnx: Mapping[int, nn.Module]
     filters: tuple[int, int]
     macs: tuple[int, int]
 
@@ -60,11 +72,17 @@ class Pruned:
 def _pruned(variant: Variant) -> Pruned:
     masked = variant.make()
     image = picture(masked)
-    size = ll.summary(masked, image)
+    small = ll.compact(masked, image)
+    size = ll.summary(masked, image, small=small)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.onnx"
+        ll.export_onnx(small, image, path)
+        onnx = {threads: OnnxNetwork(path, threads) for threads in THREADS}
     return Pruned(
         variant,
         masked,
-        ll.compact(masked, image),
+        small,
+        onnx,
         (size.filters.before, size.filters.after),
         (size.macs.before, size.macs.after),
     )
@@ -92,8 +110,7 @@ def measure(
         image = picture(dense, batch)
         own = ll.compile(dense, image, "cpu", threads=threads)
         made = [_pruned(variant) for variant in several]
-        fast = [ll.compile(pruned.masked, image, threads=threads) for pruned in made]
-        onnx = [OnnxNetwork.of(pruned.small, image, threads) for pruned in made]
+        fast = [ll.compile(pruned.small, image, threads=threads) for pruned in made]
         # kernels last: their threads do not spin when they are done, those of others do
         candidates = {EAGER_DENSE: dense}
         candidates |= {_key(p.variant, EAGER_COMPACT): p.small for p in made}
