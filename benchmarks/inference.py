@@ -41,7 +41,7 @@ from leanline.experiments.evidence import (
 )
 from leanline.runtime import OnnxNetwork
 
-NETWORKS = (MSD100, MSD50, UNET)
+NETWORKS = (MSD50, MSD100, UNET)
 THREADS = (1, 2)
 BATCHES = ((Variant(MSD100, LEAN, 0.05), 4), (Variant(UNET, RANDOM, 0.01), 4))
 """What is timed with several pictures at once, on two threads."""
@@ -114,9 +114,7 @@ def measure(
         # kernels last: their threads do not spin when they are done, those of others do
         candidates = {EAGER_DENSE: dense}
         candidates |= {_key(p.variant, EAGER_COMPACT): p.small for p in made}
-        candidates |= {
-            _key(p.variant, ONNX_COMPACT): net for p, net in zip(made, onnx, strict=True)
-        }
+        candidates |= {_key(p.variant, ONNX_COMPACT): p.onnx[threads] for p in made}
         candidates |= {KERNEL_DENSE: own}
         candidates |= {_key(p.variant, KERNEL_PRUNED): f for p, f in zip(made, fast, strict=True)}
         table = ll.benchmark(candidates, image, seconds)
