@@ -9,25 +9,24 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import chains, msd, norms, selection
+from benchmarks import chains, inference, norms, retraining, selection
 from leanline.experiments.evidence import machine
 from leanline.records.atomic import write_text
 
 SHOWN = (
-    "filters",
-    "macs",
-    "deviation",
-    "pruned against own dense kernel",
-    "limit by multiply-adds",
-    "GFLOP/s dense",
-    "GFLOP/s pruned",
     "filters of one FFT call",
     "copies of the weights",
     "largest relative error",
 )
 
 
-PARTS = {"norms": norms, "chains": chains, "selection": selection, "msd": msd}
+PARTS = {
+    "norms": norms,
+    "chains": chains,
+    "selection": selection,
+    "inference": inference,
+    "retraining": retraining,
+}
 
 
 def main() -> None:
@@ -40,17 +39,22 @@ def main() -> None:
         parser.error(f"there is no {unknown[0]!r}: there are {', '.join(PARTS)}")
     torch.set_num_threads(1)
     results = []
-    print(machine())
+    print(machine(), flush=True)
     runs = (PARTS[name].run(given.seconds) for name in given.parts or PARTS)
     for result in itertools.chain.from_iterable(runs):
         results.append(result)
         print(f"\n{result['case']}: {result['what']}\n{result['text']}")
+        for target in result.get("targets", ()):
+            print(
+                f"  target {target['variant']}: {target['at_least']:g}x {target['against']}: "
+                f"{target['found']:.1f}x, {'met' if target['met'] else 'missed'}"
+            )
         for key in SHOWN:
             if key in result:
                 print(f"  {key}: {result[key]}")
-    if given.out:
-        content = {"machine": machine(), "torch": str(torch.__version__), "results": results}
-        write_text(given.out, json.dumps(content, indent=1))
+        if given.out:  # after each, so that nothing is lost of a run that is stopped
+            content = {"machine": machine(), "torch": str(torch.__version__), "results": results}
+            write_text(given.out, json.dumps(content, indent=1))
 
 
 if __name__ == "__main__":
