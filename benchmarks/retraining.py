@@ -14,24 +14,27 @@ from leanline import runtime
 from leanline.experiments.evidence import EAGER_COMPACT, KERNEL_DENSE, KERNEL_PRUNED
 
 KEEP = 0.05
+BATCHES = (1, 4)
 
 
-def measure(network: Network, seconds: float) -> dict[str, object]:
-    """One picture: compacted in PyTorch eager, dense and pruned on the kernels."""
+def measure(network: Network, batch: int, seconds: float) -> dict[str, object]:
+    """Some pictures: compacted in PyTorch eager, dense and pruned on the kernels."""
     variant = Variant(network, LEAN, KEEP)
     dense, pruned = network.make(), variant.make()
     image = picture(dense)
-    labels = torch.zeros(1, *image.shape[2:], dtype=torch.long)
+    images = image.repeat(batch, 1, 1, 1)
+    labels = torch.zeros(batch, *image.shape[2:], dtype=torch.long)
     steps = {
         EAGER_COMPACT: _step(ll.compact(pruned, image), labels),
         KERNEL_DENSE: _step(runtime.trainable(dense, image, threads=1), labels),
         KERNEL_PRUNED: _step(runtime.trainable(pruned, image, threads=1), labels),
     }
-    table = ll.benchmark(steps, image, seconds)
+    table = ll.benchmark(steps, images, seconds)
     times = {row.name: row.median for row in table.rows}
     ratios = {name: taken / times[KERNEL_PRUNED] for name, taken in times.items()}
     return {
-        "case": f"{network.name}, {variant.name}, retraining step",
+        "case": f"{network.name}, {variant.name}, retraining step, batch {batch}",
+        "batch": batch,
         "what": RETRAINING,
         "network": network.name,
         "variant": variant.name,
@@ -57,4 +60,5 @@ def _step(network: nn.Module, labels: Tensor) -> Callable[[Tensor], None]:
 def run(seconds: float) -> Iterator[dict[str, object]]:
     """The shipped network and a deeper one."""
     for network in (MSD50, MSD100):
-        yield measure(network, seconds)
+        for batch in BATCHES:
+            yield measure(network, batch, seconds)

@@ -211,6 +211,7 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
     images, taps, bias, head, head_bias, program, threads = inputs
     ctx.save_for_backward(*images, taps, bias, head, head_bias, output[-1])
     ctx.mark_non_differentiable(output[-1])
+    ctx.set_materialize_grads(False)  # none for the activations: they are large
     ctx.program, ctx.threads = program, threads
     ctx.shapes = [tensor.shape for tensor in output[:-1]]
 
