@@ -41,7 +41,7 @@ def markdown(content: Mapping[str, Any]) -> str:
         parts += ["**How far it is from the limits**:", _distances(runs)]
     if steps:
         parts += [
-            "**A retraining step**, forward and backward, one picture, one thread, milliseconds:",
+            "**A retraining step**, forward and backward, one thread, milliseconds:",
             _steps(steps),
         ]
     parts += ["**Targets**, ratios of medians:", _targets(results)]

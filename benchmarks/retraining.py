@@ -20,6 +20,7 @@ BATCHES = (1, 4)
 def measure(network: Network, batch: int, seconds: float) -> dict[str, object]:
     """Some pictures: compacted in PyTorch eager, dense and pruned on the kernels."""
     variant = Variant(network, LEAN, KEEP)
+    name = f"{variant.name}, batch {batch}"
     dense, pruned = network.make(), variant.make()
     image = picture(dense)
     images = image.repeat(batch, 1, 1, 1)
@@ -33,16 +34,14 @@ def measure(network: Network, batch: int, seconds: float) -> dict[str, object]:
     times = {row.name: row.median for row in table.rows}
     ratios = {name: taken / times[KERNEL_PRUNED] for name, taken in times.items()}
     return {
-        "case": f"{network.name}, {variant.name}, retraining step, batch {batch}",
-        "batch": batch,
+        "case": f"{network.name}, {name}, retraining step",
         "what": RETRAINING,
         "network": network.name,
-        "variant": variant.name,
+        "variant": name,
         **table.to_dict(),
         "ratios": ratios,
         "targets": [
-            {"variant": variant.name, **target}
-            for target in check(RETRAINING, network.name, KEEP, ratios)
+            {"variant": name, **target} for target in check(RETRAINING, network.name, KEEP, ratios)
         ],
         "text": str(table),
     }

@@ -33,7 +33,7 @@ def results() -> list[dict[str, Any]]:
         patch.setattr(inference, "THREADS", (1,))
         run = inference.measure(SMALL, both, 1, 1, 0.0)
         more = {**run, "batch": 4, "threads": 2, "targets": []}
-        return [run, more, retraining.measure(SMALL, 0.0)]
+        return [run, more, retraining.measure(SMALL, 1, 0.0)]
 
 
 def test_a_run_holds_every_variant_with_its_baselines(results: list[dict[str, Any]]) -> None:
