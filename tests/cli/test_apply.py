@@ -19,6 +19,7 @@ from PIL import Image
 import leanline as ll
 from leanline.data import ImageFolder
 from leanline.inference import ApplyConfig, apply
+from leanline.records.run import RunFolder
 
 from .conftest import call
 
@@ -165,6 +166,31 @@ def test_file_of_weights_asks_how_pictures_were_scaled(scans, tmp_path):
     with torch.no_grad():
         want = net.eval()(values).argmax(1).numpy()
     assert (tifffile.imread(tmp_path / "out.tif") == want).mean() > 0.999
+
+
+def test_file_of_a_network_of_ones_own(scans, tmp_path, monkeypatch):
+    (tmp_path / "nets_of_apply.py").write_text(
+        "import torch\n"
+        "def make(out_channels: int = 3, bias=True):\n"
+        "    return torch.nn.Conv2d(1, out_channels, 3, padding=1, bias=bias)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    name = "nets_of_apply:make"
+    settings = {"in_channels": 1, "out_channels": 3, "bias": "False"}
+    with RunFolder.open(
+        tmp_path / "run", {"command": "train", "model": {"name": name, "settings": settings}}
+    ):
+        pass
+    torch.save(torch.nn.Conv2d(1, 3, 3, bias=False).state_dict(), tmp_path / "w.pth")
+    start = ("apply", tmp_path / "w.pth", scans / "a.tif", tmp_path / "out.tif", *QUICK)
+    out = call(*start, "--scale", "none", "--model", tmp_path / "run")
+    assert out.code == 2
+    instead = f"--model {name} --channels 1 --classes 3 --set bias=False"
+    assert instead in " ".join(out.stderr.split())
+    # the classes are those of the factory where nothing is said
+    out = call(*start, "--scale", "none", "--model", name, "--set", "bias=False")
+    assert out.code == 0, out.stderr
+    assert out.json["how"]["output"] == "labels"
 
 
 # -- processes of their own

@@ -169,6 +169,11 @@ def test_a_shipped_network_and_one_of_the_users_own(leanline, tmp_path, monkeypa
     assert own.code == 0, own.stderr
     assert own.json["network"]["filters"][0] == 9
     assert "a print of the user" in own.stderr  # standard output is the JSON alone
+    shown = leanline(
+        "prune", "--model", "my_networks:small", "--set", "width=3", "--data", data, "--keep", 0.5,
+        "--steps", 1, "--iterations", 1, "--out", "own",
+    )  # fmt: skip
+    assert "compact own --out net.safetensors --model my_networks:small" in shown.stdout
     # a folder alone runs no code
     refused = leanline("bench", "own", "--seconds", 0)
     assert refused.code == 2

@@ -102,7 +102,7 @@ def test_the_log_of_a_run_tells_why_it_stopped(tmp_path):
 def test_control_c_says_how_to_go_on(pictures, tmp_path):
     out = tmp_path / "run"
     arguments = [*train_arguments(pictures), "--iterations", 100_000, "--every", 20, "--out", out]
-    call = [sys.executable, "-m", "leanline.cli", *(str(a) for a in arguments)]
+    call = [sys.executable, "-m", "leanline", *(str(a) for a in arguments)]
     environment = {**os.environ, "COLUMNS": "200"}
     process = subprocess.Popen(call, stderr=subprocess.PIPE, text=True, env=environment)
     try:

@@ -1,6 +1,7 @@
 """`apply` against the network called by hand on every slice."""
 
 import json
+import os
 from pathlib import Path
 
 import h5py
@@ -244,6 +245,27 @@ def test_finished_output_of_something_else(network, tmp_path):
     stack(tmp_path / "other.tif", numbers((2, 12, 13)))
     with pytest.raises(RunError, match="not made by leanline apply"):
         apply(network, source, tmp_path / "other.tif", QUICK)
+
+
+@pytest.mark.parametrize("kind", ["pictures", "zarr"])
+def test_finished_output_of_what_the_input_was_before(kind, network, tmp_path):
+    values = numbers((2, 12, 13))
+    source = tmp_path / "in" if kind == "pictures" else tmp_path / "s.zarr" / "raw"
+    if kind == "pictures":
+        source.mkdir()
+        changed = source / "0.png"
+        for index, one in enumerate(values):
+            Image.fromarray(one).save(source / f"{index}.png")
+    else:
+        zarr.create_array(str(source), data=values, chunks=(1, 12, 13))
+        changed = max((f for f in source.rglob("*") if f.is_file()), key=lambda f: len(f.parts))
+    out = tmp_path / "out" if kind == "pictures" else tmp_path / "s.zarr" / "labels"
+    apply(network, source, out, QUICK)
+    assert apply(network, source, out, QUICK).how is None
+    later = changed.stat().st_mtime_ns + 10**12
+    os.utime(changed, ns=(later, later))
+    with pytest.raises(RunError, match="was changed after it was made"):
+        apply(network, source, out, QUICK)
 
 
 def test_a_damaged_picture_stops_and_is_gone_on_from(network, tmp_path):

@@ -36,6 +36,14 @@ def test_stops_after_the_rounds_and_records_no_gradients() -> None:
     assert seen == [False] * 6
 
 
+def test_times_what_takes_no_tensor_first() -> None:
+    image = torch.zeros(1)
+    seen = []
+    benchmark({"a": lambda given, flag: seen.append(given["image"])}, ({"image": image}, 2), 0.0)
+    assert all(one is image for one in seen) and seen
+    benchmark({"a": lambda number: seen.append(number)}, (2,), 0.0)
+
+
 @pytest.mark.parametrize(
     "bad", [{"models": {}}, {"rounds": 0}, {"seconds": -1.0}, {"seconds": float("nan")}]
 )

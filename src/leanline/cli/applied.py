@@ -1,6 +1,7 @@
 """The network that `leanline apply` runs, and what its pictures are normalised by."""
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +91,7 @@ class AskedApplied:
         recipe = _recipe(file)
         if self._is_run(model):
             self._refuse("settings", "channels", "classes")
-            choice = network_of(read_run(Path(model), "train", "prune"), None)
+            choice = self._named_by(read_run(Path(model), "train", "prune"))
         else:
             choice = NetworkChoice(model, self._given(recipe))
         if recipe is not None:
@@ -106,8 +107,28 @@ class AskedApplied:
         known = int(recipe["inputs"][0][0][1]) if recipe else 1
         if self.classes is None and ":" not in (self.model or ""):
             raise ConfigError(f"--model {self.model} needs --classes, the channels of its output")
-        counts = {"in_channels": self.channels or known, "out_channels": self.classes or 1}
+        counts: dict[str, Any] = {"in_channels": self.channels or known}
+        if self.classes is not None:  # otherwise a factory of one's own has its own number
+            counts["out_channels"] = self.classes
         return counts | read_settings(list(self.settings), "--set")
+
+    @staticmethod
+    def _named_by(run: RunFolder) -> NetworkChoice:
+        """How a run folder's network is made; `--model` is taken, so that no code is allowed."""
+        named: Any = run.config.get("model")
+        confirmed = named.get("name") if isinstance(named, Mapping) else None
+        choice = network_of(run, confirmed if isinstance(confirmed, str) else None)
+        if not choice.runs_code:
+            return choice
+        counts = {"in_channels": "--channels {}", "out_channels": "--classes {}"}
+        words = [choice.name]
+        for key, value in choice.settings.items():
+            words.append(counts.get(key, f"--set {key}={{}}").format(shlex.quote(str(value))))
+        raise ConfigError(
+            f"{run.path} is of a network that is made by the code {choice.name}. If you trust that "
+            f"code, apply {run.path} itself with --model {choice.name}, or give instead of "
+            f"--model {run.path}: --model {' '.join(words)}, and --scale or --data"
+        )
 
     @staticmethod
     def _is_run(name: str) -> bool:

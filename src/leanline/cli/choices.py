@@ -1,6 +1,7 @@
 """Networks and data sets as users name them, and as a run folder's configuration records them."""
 
 import inspect
+import shlex
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -67,6 +68,11 @@ class NetworkChoice:
         return ":" in self.name and not self.name.startswith(PRETRAINED)
 
     @property
+    def allowing(self) -> str:
+        """What later commands on its run folder need, with a space before it; mostly nothing."""
+        return f" --model {shlex.quote(self.name)}" if self.runs_code else ""
+
+    @property
     def python(self) -> str:
         """Python that makes it, for people to copy."""
         if self.name.startswith(PRETRAINED):
@@ -83,7 +89,7 @@ class NetworkChoice:
         if self.name.startswith(PRETRAINED):
             return models.pretrained(self.name.removeprefix(PRETRAINED))
         settings = dict(self.settings)
-        channels = (settings.pop("in_channels", 1), settings.pop("out_channels", 1))
+        channels = (settings.pop("in_channels", 1), settings.pop("out_channels", None))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             return models.make(self.name, *channels, **settings)

@@ -26,7 +26,9 @@ Threads = Annotated[
     int | None, typer.Option(min=1, help="Threads; by default as many as there are cores.")
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="The run folder.", show_default=False)]
-_DATA = "circle-square, or folder:DIR with {train,val,test}/{images,labels} or .../clean."
+_DATA = (  # words short enough for the narrow column of --help, which cuts longer ones
+    "circle-square, or folder:DIR with train, val and test, each with images and labels (or clean)."
+)
 NeededData = Annotated[str, typer.Option("--data", help=_DATA)]
 Data = Annotated[
     str | None, typer.Option(help=f"{_DATA} By default what the network was trained on.")

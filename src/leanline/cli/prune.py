@@ -2,6 +2,7 @@
 
 import copy
 import enum
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -110,11 +111,11 @@ def prune(
                     if key in evidence
                 },
             },
-            _text(out, rows, evidence),
+            _text(out, rows, evidence, origin.choice.allowing),
         )
 
 
-def _text(out: Path, rows: list[dict[str, Any]], evidence: dict[str, Any]) -> str:
+def _text(out: Path, rows: list[dict[str, Any]], evidence: dict[str, Any], allowing: str) -> str:
     lines = [table(rows, list(rows[-1])), ""]
     lines += [
         f"test, {name:7s} {metrics(evidence[name])}"
@@ -127,5 +128,8 @@ def _text(out: Path, rows: list[dict[str, Any]], evidence: dict[str, Any]) -> st
         lines.append(
             f"{best['name']}: {number(best['speedup'])} times as fast as {timing[0]['name']}"
         )
-    lines.append(f"next: leanline report {out}, leanline compact {out} --out net.safetensors")
+    run = shlex.quote(str(out))
+    lines.append(
+        f"next: leanline report {run}, leanline compact {run} --out net.safetensors{allowing}"
+    )
     return "\n".join(lines)

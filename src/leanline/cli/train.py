@@ -1,13 +1,15 @@
 """`leanline train`."""
 
 import enum
+import shlex
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from leanline.cli import options
 from leanline.cli.session import run_log, session
-from leanline.cli.text import metrics, number
+from leanline.cli.text import metrics
 
 
 class LearningRateSchedule(str, enum.Enum):
@@ -98,8 +100,13 @@ def train(
             f"{out}: best at step {best['step']} of {rows[-1]['step']}\n"
             f"  validation  {metrics({k.removeprefix('val_'): v for k, v in shown.items()})}\n"
             f"  test        {metrics(evidence.get('trained', {}))}\n"
-            f"next: leanline prune {out} --keep {number(0.1)} --out {out.with_name('lean')}",
+            f"next: {_next(out)}{choice.allowing}",
         )
+
+
+def _next(out: Path) -> str:
+    folders = shlex.quote(str(out)), shlex.quote(str(out.with_name(f"{out.name}-lean")))
+    return f"leanline prune {folders[0]} --keep 0.1 --out {folders[1]}"
 
 
 def _given(**values: Any) -> dict[str, Any]:

@@ -292,14 +292,13 @@ def opened(
         task = Task(place, volume, journal, record)
         if volumes.exists(place):
             _check_same(str(place), volumes.read_record(place), wanted)
+            _check_newer(place, source, volume)
             journal.remove()
             yield task
             return
         if journal.header is not None:
             if not config.resume:
-                raise RunError(
-                    f"{place.partial} is half finished; remove it, or leave out no-resume"
-                )
+                raise RunError(f"{place.partial} is half finished; remove it, or allow to resume")
             _check_same(str(place.partial), journal.header, wanted)
         engine, how = _plan(network, volume, config, journal.header)
         task.begin(engine, how)
@@ -324,6 +323,18 @@ def _check_same(place: str, record: Mapping[str, Any] | None, wanted: Mapping[st
         raise RunError(
             f"{place} was made with something else: {'; '.join(differences)}. Choose another "
             "place, or remove it"
+        )
+
+
+def _check_newer(place: Place, source: PathLike, volume: Source) -> None:
+    """Refuse to take an output for that of an input which was written to after it."""
+    origin = volumes.parse_place(source)
+    if origin is None or "changed" in volume.identity():  # which was compared
+        return
+    if volumes.last_change(origin) > volumes.last_change(place):
+        raise RunError(
+            f"{place} is there, and {origin} was changed after it was made. Choose another place, "
+            "or remove it"
         )
 
 

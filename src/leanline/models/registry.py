@@ -53,7 +53,9 @@ NAMED: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-def make(name: str, in_channels: int, out_channels: int, **settings: Any) -> nn.Module:
+def make(
+    name: str, in_channels: int, out_channels: int | None = None, **settings: Any
+) -> nn.Module:
     """Makes a network from its name.
 
     The name is "msd", "unet4", "fcn-resnet50", or "package.module:factory" for a network of the
@@ -63,7 +65,8 @@ def make(name: str, in_channels: int, out_channels: int, **settings: Any) -> nn.
     Args:
         name: the name.
         in_channels: channels of a picture; passed to a factory that takes them.
-        out_channels: classes, or channels of the output; passed to a factory that takes them.
+        out_channels: classes, or channels of the output; passed to a factory that takes them, None
+            leaves it to the factory's own default.
         settings: further arguments of the factory, as values or as text (`depth="50"`).
 
     Raises:
@@ -78,7 +81,7 @@ def make(name: str, in_channels: int, out_channels: int, **settings: Any) -> nn.
             "package.module:factory for your own"
         )
     for key, value in (("in_channels", in_channels), ("out_channels", out_channels)):
-        if accepts(factory, key):
+        if value is not None and accepts(factory, key):
             settings.setdefault(key, value)
     model = call_with_settings(factory, settings, owner)
     if not isinstance(model, nn.Module):

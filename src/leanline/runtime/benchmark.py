@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from leanline.compaction.structure import tensors_of
 from leanline.errors import ConfigError
 from leanline.types import ExampleInputs
 
@@ -104,7 +105,8 @@ def benchmark(
             "negative time"
         )
     inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
-    device = inputs[0].device
+    tensors = tensors_of(inputs)
+    device = tensors[0].device if tensors else torch.device("cpu")
     times: list[list[float]] = []
     with torch.inference_mode(), _in_eval(models.values()):
         end = time.perf_counter() + seconds
@@ -145,13 +147,13 @@ def _quartiles(values: np.ndarray) -> tuple[float, float]:
 
 
 def _second_call(
-    model: Callable[..., object], inputs: tuple[Tensor, ...], device: torch.device
+    model: Callable[..., object], inputs: tuple[Any, ...], device: torch.device
 ) -> float:
     _call(model, inputs, device)
     return _call(model, inputs, device)
 
 
-def _call(model: Callable[..., object], inputs: tuple[Tensor, ...], device: torch.device) -> float:
+def _call(model: Callable[..., object], inputs: tuple[Any, ...], device: torch.device) -> float:
     start = time.perf_counter()
     model(*inputs)
     if device.type == "cuda":

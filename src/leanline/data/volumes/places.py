@@ -166,6 +166,13 @@ def read_record(place: Place) -> dict[str, Any] | None:
     return picture_folder.read_folder_record(place.path)
 
 
+def last_change(place: Place) -> int:
+    """When a file of a volume was last written, in nanoseconds since 1970."""
+    files = place.path.rglob("*") if place.kind == "zarr" else place.path.glob("*")
+    found = [place.path] if place.path.is_file() else [file for file in files if file.is_file()]
+    return max((file.stat().st_mtime_ns for file in found), default=0)
+
+
 def several(given: str) -> list[str] | None:
     """The volumes that a pattern such as `scans/*.tif` names; None if it is no pattern.
 
