@@ -129,3 +129,16 @@ def test_strides_and_memory_formats_of_the_input() -> None:
     assert torch.equal(fast(images.to(memory_format=torch.channels_last)), want)
     assert torch.equal(fast(images.transpose(2, 3).contiguous().transpose(2, 3)), want)
     assert torch.equal(fast(torch.cat([images, images])[:2]), want)
+
+
+def test_gradients_of_pictures_reach_through_regions() -> None:
+    model = MSD(6, 1, 2)
+    mask_at_random(randomise(model.eval(), 1), 0.5, 2)
+    fast = compile(model, pictures(1, 1, 16, 16), "cpu", 1)
+    one, two = (pictures(1, 1, 16, 16).requires_grad_() for _ in range(2))
+    fast(one).square().mean().backward()
+    model(two).square().mean().backward()
+    assert one.grad is not None and two.grad is not None
+    assert_close(one.grad, two.grad, "gradient", 1e-4)
+    with torch.inference_mode():
+        assert not fast(pictures(1, 1, 16, 16)).requires_grad

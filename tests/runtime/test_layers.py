@@ -111,3 +111,19 @@ def test_a_layer_that_deviates_is_left_alone(
         layers.SparseConvolution, "forward", lambda self, x: self._layer[0](x) * 1.1
     )
     assert swap_layers(model, (pictures(1, 1, 8, 8),), 1) is model
+
+
+def test_layers_with_a_forward_of_their_own_keep_it(every_layer: None) -> None:
+    model = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8))
+    apply_masks(model, {"0.weight": (torch.arange(8) < 3)[:, None]})
+    own = model[0].forward = model[0].forward
+    assert swap_layers(model, (pictures(1, 1, 8, 8),), 1) is model
+    assert vars(model[0])["forward"] is own
+
+
+def test_the_random_state_stays(every_layer: None) -> None:
+    model = Mixed()
+    mask_at_random(model, 0.3, 0, skip=("last",))
+    before = torch.get_rng_state()
+    swap_layers(model, (pictures(1, 2, 16, 16),), 1)
+    assert torch.equal(torch.get_rng_state(), before)

@@ -14,6 +14,7 @@ from leanline.errors import ModelError
 from leanline.kernels.windows import CONVOLVE, LARGEST, SPREAD, Window
 from leanline.masks import apply_masks
 from leanline.models import MSD
+from leanline.runtime import compile
 from leanline.runtime.builder import POINT, ZERO, Builder, Value
 from leanline.runtime.choose import usual
 from leanline.runtime.execute import execute
@@ -101,6 +102,23 @@ def test_calls_are_read(call: tuple[object, ...], expected: object) -> None:
     network = called(*call)
     node = next(node for node in network.graph.nodes if node.op == "call_function")
     assert parse(network, node) == expected
+
+
+@pytest.mark.parametrize("joins", [False, True])
+def test_tensors_of_the_network_itself_are_no_planes(joins: bool) -> None:
+    class Placed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Conv2d(1, 2, 3, padding=1), nn.Conv2d(2 + 2 * joins, 2, 1)
+            self.place = nn.Parameter(torch.randn(1, 2, 8, 8))
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.first(x)
+            return self.last(torch.cat([x, self.place], 1) if joins else x + self.place)
+
+    model, images = randomise(Placed()), pictures(1, 1, 8, 8)
+    fast = compile(model, images, "cpu", 1)
+    assert_close(fast(images), model.eval()(images), "output")
 
 
 def test_arguments_by_name() -> None:

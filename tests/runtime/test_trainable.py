@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import parametrizations, prune
 
+from leanline.kernels import registry
 from leanline.masks import apply_channel_masks, apply_masks
 from leanline.models import MSD
 from leanline.runtime import trainable
@@ -200,3 +201,19 @@ def test_evaluation_without_gradients_and_parameters_that_are_frozen() -> None:
     fast(images).sum().backward()
     assert model.convs[0].weight.grad is None
     assert model.last.weight.grad is not None
+
+
+def test_copies_outlive_the_original() -> None:
+    model = MSD(4, 1, 2)
+    mask_at_random(randomise(model), 0.5, 2)
+    images = pictures(1, 1, 16, 16)
+    fast = trainable(model, images, 1)
+    assert isinstance(fast, SharedPlaneNetwork)
+    want, again = fast(images).detach(), copy.deepcopy(fast)
+    key = fast.planes.key
+    del fast
+    registry._programs[key].discard(next(iter(registry._programs[key] - {again.planes.program})))
+    again(images).sum().backward()
+    assert torch.equal(again(images), want)
+    assert any(p.grad is not None for p in again.model.parameters())
+    assert all(p.grad is None for p in model.parameters())

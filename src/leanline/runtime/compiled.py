@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -40,6 +39,7 @@ class CompiledNetwork(nn.Module):
     """
 
     KEPT = 4
+    REMEMBERED = 1000
 
     def __init__(
         self,
@@ -54,11 +54,11 @@ class CompiledNetwork(nn.Module):
         self.times = dict(times or {})
         self._fits, self._make = fits, make
         self._everywhere = fits is always
-        self._fitting: dict[Key, bool] = {}
         tensors = _by_place(inputs)
         self._kinds = {place: _kind(t) for place, t in tensors.items()}
+        self._fitting: dict[Key, bool] = {}
         self._sizes = {place: t.shape[2:] for place, t in tensors.items()}
-        self._others: OrderedDict[Key, nn.Module] = OrderedDict()
+        self._others: tuple[tuple[Key, nn.Module], ...] = ()
         self.eval()
 
     def forward(self, *inputs: Any) -> Any:
@@ -84,19 +84,29 @@ class CompiledNetwork(nn.Module):
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _at_another_size(self, sizes: Mapping[str, torch.Size], inputs: tuple[Any, ...]) -> Any:
         key = frozenset(sizes.items())
-        if key not in self._fitting:
-            self._fitting[key] = self._fits(inputs)
-        if key not in self._others and self._fitting[key]:
+        network = dict(self._others).get(key)
+        if network is None and self._fits_at(key, inputs):
             try:
                 return self.network(*inputs)
             except ModelError as problem:
                 log.info("made again for another size: %s", problem)
-        if key not in self._others:
-            self._others[key] = self._make(inputs)
-            if len(self._others) > self.KEPT:
-                self._others.popitem(last=False)
-        self._others.move_to_end(key)
-        return self._others[key](*inputs)
+        if network is None:
+            network = self._make(inputs)
+        # a new tuple each time: other threads may be here as well
+        others = (*(other for other in self._others if other[0] != key), (key, network))
+        self._others = others[-self.KEPT :]
+        return network(*inputs)
+
+    def _fits_at(self, key: Key, inputs: tuple[Any, ...]) -> bool:
+        if self._everywhere:
+            return True
+        fits = self._fitting.get(key)
+        if fits is None:
+            fits = self._fits(inputs)
+            if len(self._fitting) >= self.REMEMBERED:
+                self._fitting = {}
+            self._fitting[key] = fits
+        return fits
 
 
 def _by_place(inputs: tuple[Any, ...]) -> dict[str, Tensor]:

@@ -16,15 +16,13 @@ from torch import Tensor, nn
 
 from leanline.compaction.structure import run
 from leanline.graph.agreement import deviation
-from leanline.kernels.ops import planes_forward, planes_infer
-from leanline.kernels.registry import register
 from leanline.masks import baked_copy, get_channel_masks, get_masks
 from leanline.runtime.builder import Builder
 from leanline.runtime.gather import Gather
 from leanline.runtime.interpret import interpret
 from leanline.runtime.measured import Measured
 from leanline.runtime.parse import Convolution, convolution
-from leanline.runtime.region import check_images, input_channels
+from leanline.runtime.planes import Planes
 
 log = logging.getLogger(__name__)
 
@@ -50,19 +48,15 @@ class SparseConvolution(nn.Module):
         self._layer = (layer,)  # it is part of the network already
         builder = Builder("zeros")
         value = interpret(builder, parsed, [builder.input(parsed.layer.in_channels)], True)
-        self.program, numbers = builder.finish([value])
-        self.key = register(self.program)
-        self.channels = input_channels(self.program)
-        self.threads = threads
+        program, numbers = builder.finish([value])
+        self.planes = Planes(program, threads)
         self._gather = Gather(numbers)
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute the layer; differentiable in images and parameters."""
-        check_images((images,), self.channels, self._gather.at.device)
         layer: Any = self._layer[0]
         numbers = self._gather(layer.weight, *([] if layer.bias is None else [layer.bias]))
-        call = planes_forward if torch.is_grad_enabled() else planes_infer
-        out: Tensor = call([images], *numbers, self.key, self.threads)[0]
+        out: Tensor = self.planes([images], numbers)[0]
         return out
 
 
@@ -107,12 +101,13 @@ def swap_layers(model: nn.Module, inputs: tuple[Any, ...], threads: int) -> nn.M
     layers = dict(model.named_modules())
     shapes = _shapes(model, inputs)
     others: dict[nn.Module, nn.Module] = {}
-    for name, shape in shapes.items():
-        parsed = _numbered(layers[name])
-        if parsed is not None:
-            other = SparseConvolution(layers[name], parsed, threads)
-            if _gains(layers[name], other, shape, measured):
-                others[layers[name]] = other
+    with torch.random.fork_rng(devices=[]):
+        for name, shape in shapes.items():
+            parsed = _numbered(layers[name])
+            if parsed is not None:
+                other = SparseConvolution(layers[name], parsed, threads)
+                if _gains(layers[name], other, shape, measured):
+                    others[layers[name]] = other
     measured.save()
     log.info("%d of %d convolutions train on the kernels", len(others), len(shapes))
     return SwappedNetwork(model, others) if others else model
@@ -134,6 +129,9 @@ def _shapes(model: nn.Module, inputs: tuple[Any, ...]) -> dict[str, tuple[int, .
 
 def _numbered(layer: nn.Module) -> Convolution | None:
     """The layer with numbers in place of weights, if the kernels can do it and few are left."""
+    on_cpu = all(p.device.type == "cpu" for p in layer.parameters())
+    if not on_cpu or "forward" in vars(layer):  # timed on the CPU only; not what its class does
+        return None
     plain = baked_copy(layer)
     assert isinstance(plain, nn.Conv2d | nn.ConvTranspose2d)
     masks = {**get_masks(layer), **get_channel_masks(layer)}
@@ -165,10 +163,14 @@ def _gains(
     with torch.no_grad():
         if not deviation(layer(picture), other(picture)) <= TOLERANCE:
             return False
-    edges, what = other.program.source.size, (other.program.windows.tolist(), shape[1:])
-    dense = measured.get(("dense step", layer.weight.shape, *what), lambda: _time(layer, picture))
+    program, threads = other.planes.program, other.planes.threads
+    weight: Any = layer.weight
+    what = (tuple(weight.shape), layer.groups, program.windows.tolist(), shape[1:])
+    dense = measured.get(
+        ("dense step", torch.get_num_threads(), *what), lambda: _time(layer, picture)
+    )
     sparse = measured.get(
-        ("planes step", edges, layer.weight.shape, *what), lambda: _time(other, picture)
+        ("planes step", threads, program.source.size, *what), lambda: _time(other, picture)
     )
     return sparse < dense
 

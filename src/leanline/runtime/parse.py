@@ -99,6 +99,9 @@ def parse(network: fx.GraphModule, node: fx.Node) -> Parsed | None:
         return _layer(network.get_submodule(str(node.target)))
     if node.op != "call_function":
         return None
+    held = any(source.op == "get_attr" for source in node.all_input_nodes)
+    if held and node.target is not torch.index_select:
+        return None  # a tensor of the network itself has no planes
     reader = _FUNCTIONS.get(node.target)
     return None if reader is None else reader(network, node)
 

@@ -7,14 +7,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from leanline.errors import ConfigError, ModelError
-from leanline.kernels.ops import planes_infer
+from leanline.errors import ConfigError
 from leanline.kernels.program import PlaneProgram
-from leanline.kernels.registry import register
 from leanline.runtime.builder import ZERO, Builder, Numbers, Value
 from leanline.runtime.interpret import interpret, set_head, set_shapes
 from leanline.runtime.parse import Convolution, shape_of, values_read
 from leanline.runtime.partition import Region
+from leanline.runtime.planes import Planes
 
 Images = Float[Tensor, "batch _ _ _"]
 LARGEST_HEAD = 16
@@ -84,46 +83,11 @@ def check_threads(threads: int | None) -> int:
     return threads
 
 
-def input_channels(program: PlaneProgram) -> tuple[int, ...]:
-    """Channels of each input, as numbers that torch.compile can follow."""
-    return tuple(int(count) for count in program.inputs[:, 1])
-
-
-def check_images(
-    images: tuple[Tensor, ...], channels_of: tuple[int, ...], device: torch.device
-) -> None:
-    """Refuse what the kernels do not take.
-
-    Args:
-        images: what they were given.
-        channels_of: channels of each input.
-        device: where the network is.
-
-    Raises:
-        ModelError: wrong axes, channels, dtype or device.
-    """
-    for tensor, channels in zip(images, channels_of, strict=True):
-        if tensor.ndim != 4 or tensor.shape[1] != channels:
-            raise ModelError(
-                f"got images of shape {tuple(tensor.shape)}, this network takes "
-                f"(batch, {channels}, height, width)"
-            )
-        if tensor.dtype != torch.float32:
-            raise ModelError(f"got images of {tensor.dtype}, the kernels take torch.float32")
-        if tensor.device != device:
-            raise ModelError(f"got images on {tensor.device}, this network is on {device}")
-        if tensor.numel() == 0:
-            raise ModelError(f"got images of shape {tuple(tensor.shape)}, which hold no pixel")
-
-
 class PlaneRegion(nn.Module):
     """Operations of a network that the plane kernels run: a snapshot of the model's numbers.
 
-    Takes float32 images, any batch size, height and width (batch x channels x height x width). On
-    the CPU images go to threads one by one; fewer images than threads are computed by rows.
-
     Args:
-        program: what to run.
+        program: what to run (see `Planes`).
         numbers: what to run it with.
         outputs: which of the program's outputs are returned; a tuple if there are several.
         threads: number of threads on the CPU.
@@ -138,29 +102,22 @@ class PlaneRegion(nn.Module):
         self, program: PlaneProgram, numbers: Numbers, outputs: tuple[int, ...], threads: int
     ) -> None:
         super().__init__()
-        self.program, self.outputs, self.threads = program, outputs, threads
-        self.key = register(program)
-        self.channels = input_channels(program)
+        self.outputs = outputs
+        self.planes = Planes(program, threads)
         for name in ("taps", "bias", "head", "head_bias"):
             value = np.asarray(getattr(numbers, name), np.float32)
             self.register_buffer(name, torch.from_numpy(value.copy()))
 
-    def __setstate__(self, state: dict[str, object]) -> None:
-        super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self.key = register(self.program)
-
     def forward(self, *images: Images) -> Images | tuple[Images, ...]:
         """Compute the region."""
-        check_images(images, self.channels, self.taps.device)
-        found: list[Tensor] = planes_infer(
-            list(images), self.taps, self.bias, self.head, self.head_bias, self.key, self.threads
-        )
+        found = self.planes(images, (self.taps, self.bias, self.head, self.head_bias))
         results = tuple(found[i] for i in self.outputs)
         return results[0] if len(results) == 1 else results
 
     def extra_repr(self) -> str:
         """Its size, for ``print``."""
+        program = self.planes.program
         return (
-            f"{self.program.source.size} filters, {len(self.program.steps)} planes computed, "
-            f"{len(self.program.windows)} kinds of window, threads={self.threads}"
+            f"{program.source.size} filters, {len(program.steps)} planes computed, "
+            f"{len(program.windows)} kinds of window, threads={self.planes.threads}"
         )

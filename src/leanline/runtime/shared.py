@@ -17,17 +17,16 @@ from leanline.compaction.structure import as_arguments
 from leanline.errors import ModelError
 from leanline.graph import trace_program
 from leanline.graph.program import Program
-from leanline.kernels.ops import planes_forward, planes_infer
 from leanline.kernels.program import PlaneProgram
-from leanline.kernels.registry import register
 from leanline.masks import Mask, baked_copy, get_channel_masks
 from leanline.masks.slots import find_slots, hooks
 from leanline.runtime.builder import Numbers
 from leanline.runtime.choose import usual
 from leanline.runtime.gather import Gather
-from leanline.runtime.parse import note_shapes
+from leanline.runtime.parse import Affine, note_shapes
 from leanline.runtime.partition import partition
-from leanline.runtime.region import build_program, check_images, input_channels
+from leanline.runtime.planes import Planes
+from leanline.runtime.region import build_program
 from leanline.types import ExampleInputs
 
 Images = Float[Tensor, "batch _ _ _"]
@@ -51,10 +50,8 @@ class SharedPlaneNetwork(nn.Module):
     def __init__(self, model: nn.Module, example_inputs: ExampleInputs, threads: int) -> None:
         super().__init__()
         program = trace_program(model, example_inputs)
-        self.program, numbers, names = _numbered(model, program, example_inputs)
-        self.key = register(self.program)
-        self.channels = input_channels(self.program)
-        self.threads = threads
+        planes, numbers, names = _numbered(model, program, example_inputs)
+        self.planes = Planes(planes, threads)
         self.model = model
         readers = _readers(model, program.tensors)
         self._readers = [readers(name, _stored) for name in names]
@@ -62,12 +59,7 @@ class SharedPlaneNetwork(nn.Module):
 
     def forward(self, images: Images) -> Images:
         """Compute the network; differentiable in images and parameters."""
-        check_images((images,), self.channels, self._gather.at.device)
-        numbers = self._gather(*(read() for read in self._readers))
-        if torch.is_grad_enabled():
-            out: Tensor = planes_forward([images], *numbers, self.key, self.threads)[0]
-        else:
-            out = planes_infer([images], *numbers, self.key, self.threads)[0]
+        out: Tensor = self.planes([images], self._gather(*(read() for read in self._readers)))[0]
         return out
 
 
@@ -110,6 +102,8 @@ def _numbered(
     if left or len(plan.regions) != 1 or len(plan.regions[0].outputs) != 1:
         named = ", ".join(str(node.target) for node in left[:3])
         raise ModelError(f"the plane kernels cannot train the whole network: {named or 'outputs'}")
+    if any(isinstance(parsed, Affine) for parsed in plan.regions[0].nodes.values()):
+        raise ModelError("the plane kernels cannot train the whole network: it has a batch norm")
     found, numbers, _ = build_program(plan.regions[0], plan.padding, {})
     return found, numbers, names
 
