@@ -67,7 +67,7 @@ def test_zeros_cost_nothing_whoever_made_them() -> None:
     first, second = (compile(m, images, "cpu", 1) for m in (masked, baked))
     (one,), (two,) = regions(first), regions(second)
     assert one.taps.shape == two.taps.shape
-    assert one.program.source.size < 40
+    assert one.planes.program.source.size < 40
     assert torch.equal(first(images), second(images))
 
 
