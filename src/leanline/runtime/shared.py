@@ -91,7 +91,10 @@ def _numbered(
         count += size
     if count >= 1 << 24:
         raise ModelError(f"the network has {count} weights, too many for shared plane kernels")
-    tensors = {name: tensor.float() for name, tensor in tensors.items()}
+    tensors = {  # indices stay integers
+        name: tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in tensors.items()
+    }
     numbered = dataclasses.replace(program, tensors=tensors)
     arguments = as_arguments(example_inputs)
     plain = baked_copy(model).eval()
