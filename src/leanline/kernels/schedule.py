@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from leanline.kernels.per_program import per_program
 from leanline.kernels.program import FIRST, LAST, PLANE, Ids, PlaneProgram, Table
 
 HEAD_GROUP = 8
@@ -33,6 +34,7 @@ class Schedule:
     chunks: Table
 
 
+@per_program(kept=1)
 def schedule(program: PlaneProgram) -> Schedule:
     """Plan one pass over a program that keeps no activations."""
     ready = np.zeros(len(program.grid), np.int64)  # steps after which a plane is there
