@@ -17,8 +17,8 @@ import torch
 from hypothesis import given, settings
 
 from leanline.errors import ModelError
-from leanline.kernels.program import PlaneProgram
 from leanline.kernels.ops import planes_forward
+from leanline.kernels.program import PlaneProgram
 from leanline.kernels.registry import find, register
 from leanline.kernels.windows import CONVOLVE, LARGEST, SPREAD, Window
 from plane_programs import Draft, drafts
