@@ -9,8 +9,15 @@ from leanline.kernels.halo import MODES
 from leanline.kernels.layout import Places
 from leanline.kernels.per_program import per_program
 from leanline.kernels.pointwise import TILE
-from leanline.kernels.program import FIRST, LAST, PLANE, PlaneProgram, Sizes
+from leanline.kernels.program import FIRST, LAST, PLANE, WINDOW, Ids, PlaneProgram, Sizes, Table
 from leanline.kernels.schedule import Schedule, schedule
+from leanline.kernels.steps import HEIGHT
+
+BAND_BYTES = 1 << 19
+"""Half of a second-level cache, as processors have them."""
+WORTH = 2  # edges a plane, from which on it is read often enough
+LEAST_ROWS = 8  # of a band, times the dilation: the height of the tallest tile
+ROW_GAP = 5  # column of a `Window`
 
 
 class Plan:
@@ -41,7 +48,8 @@ class Plan:
             program.sources,
             program.grid[program.steps[:, PLANE]],
             program.taps_at,
-            _meetings(program, places.at),
+            order.groups,
+            _bands(program, order.groups, places.grids),
             order.chunks,
         )
         self.offsets = (
@@ -126,20 +134,22 @@ def _all_apart(program: PlaneProgram) -> np.ndarray:
     return slots
 
 
-def _meetings(program: PlaneProgram, at: np.ndarray) -> np.ndarray:
-    """Before which steps threads that share rows must meet.
+def _bands(program: PlaneProgram, groups: Table, grids: Table) -> Ids:
+    """Into how many bands of rows each group's work is cut.
 
-    A step needs others' rows of what it reads, and may overwrite a place that others still read.
+    Steps that read the same planes find them in the second-level cache when all of them do a band
+    of rows before the next; it has to hold that band of all planes that the group reads.
     """
-    waits = np.zeros(len(program.steps), np.int64)
-    written: set[int] = set()
-    read: set[int] = set()
-    for index, row in enumerate(program.steps.tolist()):
-        target = int(at[row[PLANE]])
-        sources = set(at[program.source[row[FIRST] : row[LAST]]].tolist())
-        if sources & written or target in read or target in written:
-            waits[index] = 1
-            written, read = set(), set()
-        written.add(target)
-        read |= sources
-    return waits
+    bands = np.ones(len(groups), np.int64)
+    for index, (first, last) in enumerate(groups.tolist()):
+        steps = program.steps[first:last]
+        edges = program.source[steps[0, FIRST] : steps[-1, LAST]]
+        planes = np.unique(edges)
+        if edges.size < WORTH * planes.size:
+            continue
+        height, _, stride, _ = grids[program.grid[planes]].T
+        rows = int(grids[program.grid[steps[:, PLANE]], HEIGHT].min())
+        least = LEAST_ROWS * int(program.windows[steps[:, WINDOW], ROW_GAP].max())
+        fitting = -(-int((4 * height * stride).sum()) // BAND_BYTES)
+        bands[index] = max(min(fitting, rows // least), 1)
+    return bands
