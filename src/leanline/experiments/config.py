@@ -88,8 +88,8 @@ class NetworkConfig:
     """
 
     model: str
-    schedule: Schedule
-    retraining: Fitting
+    schedule: Schedule = field(default_factory=lambda: Schedule(keep=0.1, steps=10))
+    retraining: Fitting = field(default_factory=lambda: Fitting(iterations=150))
     training: Fitting | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0

@@ -48,6 +48,7 @@ class Sweep:
             Pair(root.absolute(), config, network, data)
             for data in config.data
             for network in config.networks
+            if config.criteria_of(network)
         )
         for pair in pairs:
             for criterion in config.criteria_of(pair.network):
