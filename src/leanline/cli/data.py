@@ -27,8 +27,8 @@ def check(
     Example: leanline data check folder:cement
     """
     with session(as_json, progress, debug) as running:
-        from leanline.cli.choices import choose_data, read_settings
         from leanline.cli.pictures import problems_of
+        from leanline.experiments.choices import choose_data, read_settings
 
         settings = read_settings(data_settings, "--set-data")
         problems = problems_of(name, settings)

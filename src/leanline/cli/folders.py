@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from leanline.cli.choices import PRETRAINED, DataChoice, NetworkChoice, choose_data
 from leanline.errors import ConfigError, RunError
+from leanline.experiments.choices import PRETRAINED, DataChoice, NetworkChoice, choose_data
 from leanline.models.pretrained import NAMES
 from leanline.pruning.prune import load_stage
 from leanline.records.run import CONFIG, RunFolder

@@ -66,9 +66,9 @@ def prune(
     """
     with session(as_json, progress, debug, threads) as running:
         from leanline import pruning
-        from leanline.cli.choices import check_fit, forward_on_kernels
         from leanline.cli.evidence import add_pruning_evidence, row
         from leanline.cli.sources import CRITERIA, Asked, open_source
+        from leanline.experiments.choices import check_fit, forward_on_kernels
         from leanline.training import Retrain
 
         schedule = pruning.Schedule(keep, steps)

@@ -8,7 +8,10 @@ from typing import Any
 from torch import nn
 
 from leanline import pruning
-from leanline.cli.choices import (
+from leanline.cli.folders import best_checksum, data_of, read_run, trained_of
+from leanline.cli.weights import load_weights
+from leanline.errors import ConfigError
+from leanline.experiments.choices import (
     PRETRAINED,
     DataChoice,
     NetworkChoice,
@@ -16,9 +19,6 @@ from leanline.cli.choices import (
     choose_network,
     read_settings,
 )
-from leanline.cli.folders import best_checksum, data_of, read_run, trained_of
-from leanline.cli.weights import load_weights
-from leanline.errors import ConfigError
 from leanline.records.tensors import checksum
 from leanline.training import TrainingConfig
 

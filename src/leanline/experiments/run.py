@@ -1,0 +1,87 @@
+"""An experiment from its configuration to its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from leanline.errors import LeanlineError, RunError
+from leanline.experiments.config import ExperimentConfig
+from leanline.experiments.results import (
+    STAGES,
+    TEST,
+    collect_stages,
+    collect_test,
+    write_table,
+)
+from leanline.experiments.sweep import Sweep, run_sweep
+from leanline.records.atomic import write_text
+from leanline.records.cluster import Cluster
+from leanline.records.configuration import canonical, plain
+from leanline.records.run import RunFolder
+from leanline.types import PathLike
+
+SETTINGS = "experiment.json"
+"""The resolved configuration, as of the last call."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of an experiment.
+
+    Attributes:
+        folder: where everything is.
+        sweep: its cells.
+        stages: see `collect_stages`.
+        test: see `collect_test`.
+        failures: what went wrong, by the name of the cell.
+    """
+
+    folder: Path
+    sweep: Sweep
+    stages: pd.DataFrame
+    test: pd.DataFrame
+    failures: Mapping[str, LeanlineError]
+
+
+def run_experiment(
+    config: ExperimentConfig,
+    out: PathLike,
+    name: str,
+    cluster: Cluster | None = None,
+    resume: bool = True,
+    about: Mapping[str, Any] | None = None,
+) -> Outcome:
+    """Run all cells of an experiment that are not done yet, and put their results together.
+
+    The folder may be given again with more networks, rules or seeds: what is there is taken. Cells
+    whose own settings differ are refused.
+
+    Args:
+        config: the experiment.
+        out: its folder.
+        name: what it is called.
+        cluster: who does the work; None is this process.
+        resume: whether to go on with what the folder holds.
+        about: what else to note beside the configuration, such as the command.
+
+    Raises:
+        RunError: the folder belongs to another experiment, or cannot be written; or the cluster
+            cannot be had.
+    """
+    folder = Path(out).absolute()
+    sweep = Sweep.of(config, folder)
+    if not resume and (folder / SETTINGS).exists():
+        raise RunError(f"{folder} already holds an experiment; resume it, or choose another folder")
+    with RunFolder.open(folder, {"command": "experiment", "experiment": name}):
+        settings = {"name": name, "config": plain(asdict(config)), **(about or {})}
+        write_text(folder / SETTINGS, canonical(settings, indent=2) + "\n")
+        failures = run_sweep(sweep, cluster)
+        stages, test = collect_stages(sweep), collect_test(sweep)
+        write_table(stages, folder / STAGES)
+        write_table(test, folder / TEST)
+    return Outcome(folder, sweep, stages, test, failures)
