@@ -86,7 +86,7 @@ class Retrain:
         }
 
     def __call__(self, model: nn.Module, stage: Kept | None = None) -> dict[str, float]:
-        """Retrains a model in place.
+        """Retrains a model in place, and judges it.
 
         Args:
             model: the pruned model; as a rule the same one at every call.
@@ -95,13 +95,31 @@ class Retrain:
         Returns:
             "train_loss", the mean over the steps, and what `Trainer.evaluate` returns.
         """
+        return self.train(model, stage) | self.judge(model)
+
+    def train(
+        self, model: nn.Module, stage: Kept | None = None, part: int = 0, parts: int = 1
+    ) -> dict[str, float]:
+        """Does one of so many equal parts of a stage's training.
+
+        Returns:
+            "train_loss", the mean over the steps; nothing if there is no step to do.
+
+        Raises:
+            ConfigError: there is no such part.
+        """
+        if not 0 <= part < parts:
+            raise ConfigError(f"Retrain.train(part={part}, parts={parts}): parts count from 0")
         trainer = self._bound_to(model)
-        longer = 1.0 if stage is None else stage.keep**-self.growth
-        steps = round(self.config.iterations * longer)
-        metrics = {"train_loss": trainer.fit(steps)} if steps else {}
-        if self.evaluate_on is not None:
-            metrics |= trainer.evaluate(self.evaluate_on, self.pictures)
-        return metrics
+        total = round(self.config.iterations * (1.0 if stage is None else stage.keep**-self.growth))
+        steps = total * (part + 1) // parts - total * part // parts
+        return {"train_loss": trainer.fit(steps)} if steps else {}
+
+    def judge(self, model: nn.Module) -> dict[str, float]:
+        """What `Trainer.evaluate` returns of a model; nothing without `evaluate_on`."""
+        if self.evaluate_on is None:
+            return {}
+        return self._bound_to(model).evaluate(self.evaluate_on, self.pictures)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The step and Adam's moments (see `Trainer.state_dict`); empty before the first call."""
