@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int
@@ -32,6 +32,7 @@ class Criterion(ABC):
         """
 
 
+@runtime_checkable
 class StageWork(Protocol):
     """What a stage of `leanline.prune` is made of."""
 
