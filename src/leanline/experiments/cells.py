@@ -22,11 +22,11 @@ from leanline.experiments.choices import (
     DataChoice,
     NetworkChoice,
     check_fit,
+    choose_criterion,
     choose_data,
     choose_network,
 )
 from leanline.experiments.config import DataConfig, ExperimentConfig, NetworkConfig
-from leanline.experiments.rules import rule
 from leanline.masks import apply_channel_masks, apply_masks, get_channel_masks, get_masks
 from leanline.pruning.prune import Stage, read_stages
 from leanline.records.atomic import write_text
@@ -282,7 +282,7 @@ def _prune(cell: Cell) -> None:
         model,
         example,
         retrain,
-        rule(cell.criterion),
+        choose_criterion(cell.criterion, None, cell.seed),
         network_config.schedule,
         cell.seed,
         cell.folder,
