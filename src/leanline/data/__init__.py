@@ -2,11 +2,13 @@
 
 from leanline.data.circle_square import CircleSquare
 from leanline.data.dataset import ImagingDataset, Split, Task
+from leanline.data.dynamic_ct import DynamicCT
 from leanline.data.image_folder import ImageFolder, Normalisation, check
 from leanline.data.registry import make
 
 __all__ = [
     "CircleSquare",
+    "DynamicCT",
     "ImageFolder",
     "ImagingDataset",
     "Normalisation",

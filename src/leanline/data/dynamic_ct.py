@@ -58,10 +58,10 @@ class DynamicCT:
         ConfigError: a value out of range.
     """
 
-    train: int = 576
-    val: int = 128
-    test: int = 96
-    frames: int = 16
+    train: int = 1152
+    val: int = 256
+    test: int = 192
+    frames: int = 8
     size: int = 512
     views: int = 64
     photons: tuple[float, float] = (3e3, 2e4)

@@ -54,9 +54,7 @@ def line_integrals(  # type: ignore[no-untyped-def]
                 continue
             filled = _chord(vial[3], s - vial_s)
             intervals = _gas_on(s, discs, count, gas)
-            inside = _tablet_on(
-                s - tablet_s, tablet_t, cosine, sine, border, reach, crossings
-            )
+            inside = _tablet_on(s - tablet_s, tablet_t, cosine, sine, border, reach, crossings)
             empty, solid, both = 0.0, 0.0, 0.0
             for i in range(intervals):
                 empty += gas[i, 1] - gas[i, 0]

@@ -8,9 +8,9 @@ bubbles rise along z through the slice z = 0. Time is in frames. Attenuations ar
 
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 from jaxtyping import Float64
-from scipy.spatial import cKDTree
 
 HALF = 256.0
 """Half the width of the picture."""
@@ -209,13 +209,16 @@ def _draw_bubbles(rng: np.random.Generator, vial: Vial, tablet: Tablet) -> Bubbl
         if not len(open_):
             break
         places[open_] = _propose(rng, vial, tablet, border, near[open_])
-        fits = placed.copy()
+        fits = np.zeros(count, bool)
         fits[open_] = _in_gel(vial, tablet, border, places[open_], radius[open_], near[open_])
-        placed = fits & ~_overlapping(places, radius, fits, placed)
+        _place_clear(places, radius, fits, placed)
     places, radius = places[placed], radius[placed]
     distance = np.hypot(places[:, 0] - vial.centre[0], places[:, 1] - vial.centre[1])
+    x, y, z = np.ascontiguousarray(places.T)
     return Bubbles(
-        *np.ascontiguousarray(places.T),
+        x,
+        y,
+        z,
         radius=radius,
         first=radius,
         largest=vial.inner - distance,
@@ -258,18 +261,20 @@ def _in_gel(
     return np.asarray(outside & (from_axis + radius <= vial.inner))
 
 
-def _overlapping(
-    places: np.ndarray, radius: np.ndarray, fits: np.ndarray, placed: np.ndarray
-) -> np.ndarray:
-    """Which new spheres overlap one that was there, or a new one with a lower number."""
-    found = np.zeros(len(places), bool)
-    numbers = np.flatnonzero(fits)
-    pairs = cKDTree(places[numbers]).query_pairs(2 * _LARGEST, output_type="ndarray")
-    one, other = numbers[pairs[:, 0]], numbers[pairs[:, 1]]
-    apart = np.linalg.norm(places[one] - places[other], axis=1)
-    close = apart < radius[one] + radius[other]
-    one, other = one[close], other[close]
-    # the one that was there stays; of two new ones the first
-    goes = np.where(placed[one] != placed[other], np.where(placed[one], other, one), other)
-    found[goes] = True
-    return found
+@numba.njit(cache=True)
+def _place_clear(places, radius, fits, placed):  # type: ignore[no-untyped-def]
+    """Place, one after the other, the spheres that fit and overlap none that is placed."""
+    for new in range(len(places)):
+        if not fits[new]:
+            continue
+        clear = True
+        for old in range(len(places)):
+            if not placed[old]:
+                continue
+            squared = 0.0
+            for axis in range(3):
+                squared += (places[new, axis] - places[old, axis]) ** 2
+            if squared < (radius[new] + radius[old]) ** 2:
+                clear = False
+                break
+        placed[new] = clear
