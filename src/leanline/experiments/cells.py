@@ -28,7 +28,7 @@ from leanline.experiments.choices import (
 )
 from leanline.experiments.config import DataConfig, ExperimentConfig, NetworkConfig
 from leanline.masks import apply_channel_masks, apply_masks, get_channel_masks, get_masks
-from leanline.pruning.prune import Stage, read_stages
+from leanline.pruning.stages import Stage, read_stages
 from leanline.records.atomic import write_text
 from leanline.records.configuration import canonical
 from leanline.records.run import CONFIG, RunFolder
