@@ -310,7 +310,7 @@ def _keep(cell: Cell, stage: Stage, model: nn.Module, example: Tensor) -> None:
 
 
 def _sizes(model: nn.Module, example: Tensor) -> dict[str, list[int]]:
-    found = pruning.summary(model, example)
+    found = pruning.sizes(model, example)
     amounts = {
         "filters": found.filters,
         "channels": found.channels,

@@ -18,7 +18,7 @@ from leanline.pruning.prune import prune
 from leanline.pruning.schedule import Schedule
 from leanline.pruning.select import select
 from leanline.pruning.stages import Stage, load_stage, read_stages
-from leanline.pruning.summary import Summary, summary
+from leanline.pruning.summary import Summary, sizes, summary
 from leanline.pruning.tracing import trace
 from leanline.pruning.weigh import weigh
 
@@ -43,6 +43,7 @@ __all__ = [
     "prune",
     "read_stages",
     "select",
+    "sizes",
     "summary",
     "trace",
     "weigh",

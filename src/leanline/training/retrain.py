@@ -104,7 +104,8 @@ class Retrain:
         Returns:
             "train_loss", the mean over the steps, and what `Trainer.evaluate` returns.
         """
-        return self.train(model, stage) | self.judge(model)
+        trainer = self._bound_to(model)
+        return self._train(trainer, stage, 0, 1) | self._judge(trainer)
 
     def train(
         self, model: nn.Module, stage: Kept | None = None, part: int = 0, parts: int = 1
@@ -119,18 +120,25 @@ class Retrain:
         """
         if not 0 <= part < parts:
             raise ConfigError(f"Retrain.train(part={part}, parts={parts}): parts count from 0")
-        trainer = self._bound_to(model)
+        return self._train(self._bound_to(model), stage, part, parts)
+
+    def judge(self, model: nn.Module) -> dict[str, float]:
+        """What `Trainer.evaluate` returns of a model; nothing without `evaluate_on`."""
+        return self._judge(self._bound_to(model))
+
+    def _train(
+        self, trainer: Trainer, stage: Kept | None, part: int, parts: int
+    ) -> dict[str, float]:
         if part == 0:
             trainer.measure_batch_norms(self.batch_norm_batches)
         total = round(self.config.iterations * (1.0 if stage is None else stage.keep**-self.growth))
         steps = total * (part + 1) // parts - total * part // parts
         return {"train_loss": trainer.fit(steps)} if steps else {}
 
-    def judge(self, model: nn.Module) -> dict[str, float]:
-        """What `Trainer.evaluate` returns of a model; nothing without `evaluate_on`."""
+    def _judge(self, trainer: Trainer) -> dict[str, float]:
         if self.evaluate_on is None:
             return {}
-        return self._bound_to(model).evaluate(self.evaluate_on, self.pictures)
+        return trainer.evaluate(self.evaluate_on, self.pictures)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The step and Adam's moments (see `Trainer.state_dict`); empty before the first call."""
