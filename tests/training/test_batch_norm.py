@@ -1,7 +1,7 @@
 """Batch-norm statistics against those computed by hand."""
 
 import torch
-from small_data import Blobs
+from .small_data import Blobs
 from torch import nn
 
 from leanline.training import Retrain, TrainingConfig
