@@ -99,6 +99,11 @@ class Pair:
         """What was found out about the dense network."""
         return self.folder / "dense.json"
 
+    @property
+    def test_file(self) -> Path:
+        """Its metrics on test pictures."""
+        return self.folder / "test.json"
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -188,7 +193,7 @@ def train_dense(pair: Pair) -> None:
         return
     choice, chosen = pair.open()
     config, begin = pair.config, time.perf_counter()
-    with _threads(config.threads):
+    with limited_threads(config.threads):
         network = choice.make()
         check_fit(network, choice.name, chosen)
         if not choice.name.startswith(PRETRAINED):
@@ -220,7 +225,7 @@ def train_dense(pair: Pair) -> None:
 
 def prune_cell(cell: Cell) -> None:
     """Prune and retrain a cell's network, or go on with it; keep what each stage selected."""
-    with _threads(cell.pair.config.threads):
+    with limited_threads(cell.pair.config.threads):
         _patiently(lambda: _prune(cell))
 
 
@@ -231,7 +236,7 @@ def judge_cell(cell: Cell) -> None:
     pair = cell.pair
     _, chosen = pair.open()
     found = {}
-    with _threads(pair.config.threads):
+    with limited_threads(pair.config.threads):
         for stage in cell.judged:
             model = cell.network_at(stage, pair.dense()).to(pair.config.accelerator)
             pictures = pair.data_config.test_pictures
@@ -241,14 +246,13 @@ def judge_cell(cell: Cell) -> None:
 
 def judge_dense(pair: Pair) -> None:
     """Judge the dense network on test pictures, once."""
-    file = pair.folder / "test.json"
-    if file.exists():
+    if pair.test_file.exists():
         return
     _, chosen = pair.open()
-    with _threads(pair.config.threads):
+    with limited_threads(pair.config.threads):
         model = pair.dense().to(pair.config.accelerator)
         found = _judge(pair, model, chosen, "test", pair.data_config.test_pictures)
-    write_text(file, canonical(found) + "\n")
+    write_text(pair.test_file, canonical(found) + "\n")
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -341,7 +345,8 @@ def _opened(name: str, settings: str) -> DataChoice:
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def limited_threads(count: int) -> Iterator[None]:
+    """So many threads of PyTorch, until the context ends."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

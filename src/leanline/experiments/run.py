@@ -11,14 +11,9 @@ import pandas as pd
 
 from leanline.errors import LeanlineError, RunError
 from leanline.experiments.config import ExperimentConfig
-from leanline.experiments.results import (
-    STAGES,
-    TEST,
-    collect_stages,
-    collect_test,
-    write_table,
-)
+from leanline.experiments.results import collect, write_results
 from leanline.experiments.sweep import Sweep, run_sweep
+from leanline.experiments.timing import time_batches, time_stages
 from leanline.records.atomic import write_text
 from leanline.records.cluster import Cluster
 from leanline.records.configuration import canonical, plain
@@ -36,15 +31,13 @@ class Outcome:
     Attributes:
         folder: where everything is.
         sweep: its cells.
-        stages: see `collect_stages`.
-        test: see `collect_test`.
+        results: see `leanline.experiments.results.collect`.
         failures: what went wrong, by the name of the cell.
     """
 
     folder: Path
     sweep: Sweep
-    stages: pd.DataFrame
-    test: pd.DataFrame
+    results: pd.DataFrame
     failures: Mapping[str, LeanlineError]
 
 
@@ -81,7 +74,11 @@ def run_experiment(
         settings = {"name": name, "config": plain(asdict(config)), **(about or {})}
         write_text(folder / SETTINGS, canonical(settings, indent=2) + "\n")
         failures = run_sweep(sweep, cluster)
-        stages, test = collect_stages(sweep), collect_test(sweep)
-        write_table(stages, folder / STAGES)
-        write_table(test, folder / TEST)
-    return Outcome(folder, sweep, stages, test, failures)
+        write_results(collect(sweep), folder)
+        if "curves" in config.parts:
+            time_stages(sweep)
+        if "speed" in config.parts:
+            time_batches(sweep)
+        results = collect(sweep)
+        write_results(results, folder)
+    return Outcome(folder, sweep, results, failures)
