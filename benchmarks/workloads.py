@@ -10,14 +10,16 @@ from torch import Tensor, nn
 
 import leanline as ll
 from benchmarks.random_filters import random_filters
+from benchmarks.retrained import lean_retrained
 
 SIZE = 256
-LEAN, RANDOM = "LEAN", "random filters"
+LEAN, RANDOM, RETRAINED = "LEAN", "random filters", "LEAN, retrained in stages"
 
 Rule = Callable[[nn.Module, Tensor, float], Mapping[str, Tensor]]
 RULES: Mapping[str, Rule] = {
     LEAN: lambda model, image, keep: ll.select(model, image, keep=keep, criterion=ll.Lean()),
     RANDOM: random_filters,
+    RETRAINED: lean_retrained,
 }
 """How filters are chosen; random ones are the same fraction of every layer."""
 
@@ -30,11 +32,13 @@ class Network:
         name: as results call it.
         make: makes the dense network, in eval mode.
         keeps: fractions of its filters.
+        rules: how they are chosen, keys of `RULES`.
     """
 
     name: str
     make: Callable[[], nn.Module]
     keeps: tuple[float, ...]
+    rules: tuple[str, ...] = (LEAN, RANDOM)
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ def _msd() -> nn.Module:
 
 def _unet() -> nn.Module:
     """Untrained, with the batch norms' statistics of random pictures."""
-    model = ll.models.UNet4(1, 2)
+    model = ll.models.UNet4(1, 5)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None  # the mean over all pictures
@@ -92,9 +96,9 @@ def _unet() -> nn.Module:
 
 MSD50 = Network("MS-D, 50 layers (shipped)", _shipped, (0.05,))
 MSD100 = Network("MS-D, 100 layers (untrained)", _msd, (0.025, 0.05, 0.158))
-UNET = Network("U-Net4 (untrained)", _unet, (0.01, 0.1))
+UNET = Network("U-Net4 (untrained)", _unet, (0.01, 0.1), (LEAN, RETRAINED, RANDOM))
 
 
 def variants(network: Network) -> list[Variant]:
     """Each rule at each fraction."""
-    return [Variant(network, rule, keep) for keep in network.keeps for rule in RULES]
+    return [Variant(network, rule, keep) for keep in network.keeps for rule in network.rules]

@@ -13,10 +13,14 @@ from .errors import (
 )
 from .masks import apply_masks, get_masks, remove_masks
 from .pruning import (
+    CRITERIA,
+    GeometricMedian,
     Lean,
     Magnitude,
     OperatorNorm,
+    Random,
     Schedule,
+    SoftFilter,
     clean,
     prune,
     select,
@@ -28,18 +32,22 @@ from .training import Retrain, TrainingConfig, metrics
 from .version import __version__
 
 __all__ = [
+    "CRITERIA",
     "CheckpointError",
     "ConfigError",
     "DataError",
+    "GeometricMedian",
     "GraphError",
     "Lean",
     "LeanlineError",
     "Magnitude",
     "ModelError",
     "OperatorNorm",
+    "Random",
     "Retrain",
     "RunError",
     "Schedule",
+    "SoftFilter",
     "TrainingConfig",
     "__version__",
     "apply_masks",

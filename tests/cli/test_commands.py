@@ -13,7 +13,7 @@ from leanline.compaction import load
 from leanline.data import CircleSquare
 from leanline.experiments import demo
 from leanline.models import MSD
-from leanline.pruning.prune import load_stage
+from leanline.pruning import load_stage
 from leanline.records.run import RunFolder
 from leanline.runtime import OnnxNetwork
 

@@ -155,6 +155,12 @@ def conv(first: int, second: int, **settings: object) -> nn.Conv2d:
     return nn.Conv2d(first, second, 3, padding=1, **settings)
 
 
+def _doubled(x: Tensor) -> Tensor:
+    y = x.clone()
+    y[:, 1:3] *= 2
+    return y
+
+
 SPECIAL = {
     "shared PReLU on different channels": lambda: Special(
         lambda m, x: m.c(m.act(m.a(x)) + m.act(m.b(x))),
@@ -194,6 +200,9 @@ SPECIAL = {
     ),
     "spatial slices": lambda: Special(
         lambda m, x: m.b(m.a(x)[:, :, 1:-1, 2:]), a=conv(2, 4), b=conv(4, 2)
+    ),
+    "written into channels": lambda: Special(
+        lambda m, x: m.b(_doubled(m.a(x))), a=conv(2, 4), b=conv(4, 2)
     ),
     "random in eval mode": lambda: Special(
         lambda m, x: m.b(m.a(x) + torch.randn_like(x[:, :1])), a=conv(2, 4), b=conv(4, 2)

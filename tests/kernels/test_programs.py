@@ -7,14 +7,17 @@ import os
 import pickle
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 
 from leanline.errors import ModelError
+from leanline.kernels.ops import planes_forward
 from leanline.kernels.program import PlaneProgram
 from leanline.kernels.registry import find, register
 from leanline.kernels.windows import CONVOLVE, LARGEST, SPREAD, Window
@@ -125,6 +128,21 @@ def test_a_program_is_known_as_long_as_one_of_its_kind_exists() -> None:
         find(key)
     register(renewed := small(head_outputs=7))
     assert find(key) is renewed
+
+
+def test_what_is_planned_for_a_program_goes_with_it() -> None:
+    program = small()
+    key = register(program)
+    numbers = [torch.ones(n) for n in (int(program.taps_at[-1]), 3, 6, 3)]
+    images = [torch.ones(1, 2, 8, 8)]
+    images[0].requires_grad_()
+    torch.stack([t.sum() for t in planes_forward(images, *numbers, key, 1)[:-1]]).sum().backward()
+    assert len(program.made) == 3  # a schedule, a plan each way
+    assert not pickle.loads(pickle.dumps(program)).made
+    gone = weakref.ref(program)
+    del program, images
+    gc.collect()
+    assert gone() is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="protects pages of memory")

@@ -74,20 +74,27 @@ def test_every_step_finds_its_sources_and_the_head_adds_each_plane_once(draft: D
     for plane in range(program.channels):
         memory.write(plane)
     assert sorted(plan.order.tolist()) == list(range(program.head.size))
-    chunk, columns = 0, []
-    for step in range(len(program.steps) + 1):
-        if step < len(program.steps):
-            plane, _, first, last = program.steps[step, :4].tolist()
-            sources = program.source[first:last].tolist()
-            assert memory.has(sources)
-            assert memory.at[plane] not in [memory.at[source] for source in sources]
-            memory.write(plane)
-        while chunk < len(plan.chunks) and plan.chunks[chunk, 0] <= step + 1:
+    chunk, columns, done = 0, [], 0
+    for group in range(len(plan.groups) + 1):
+        if group < len(plan.groups):
+            begin, end = plan.groups[group].tolist()
+            assert begin == done < end
+            done = end
+            steps = program.steps[begin:end, :4].tolist()
+            sources = [program.source[first:last].tolist() for _, _, first, last in steps]
+            assert memory.has([plane for planes in sources for plane in planes])
+            for plane, *_ in steps:
+                memory.write(plane)
+            # bands of one step may come before bands of another
+            assert memory.has([plane for planes in sources for plane in planes])
+            assert memory.has([plane for plane, *_ in steps])
+        while chunk < len(plan.chunks) and plan.chunks[chunk, 0] <= group + 1:
             _, first, last = plan.chunks[chunk].tolist()
             assert 0 < last - first <= HEAD_GROUP
             columns += range(first, last)
             assert memory.has(program.head[plan.order[first:last]].tolist())
             chunk += 1
+    assert done == len(program.steps)
     assert columns == list(range(program.head.size))
     for planes in program.outputs:
         assert memory.has(planes.tolist())

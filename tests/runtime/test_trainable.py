@@ -217,3 +217,18 @@ def test_copies_outlive_the_original() -> None:
     assert torch.equal(again(images), want)
     assert any(p.grad is not None for p in again.model.parameters())
     assert all(p.grad is None for p in model.parameters())
+
+
+def test_channels_in_another_order_do_not_fail() -> None:
+    class Shuffled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 2, 3, padding=1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(self.first(x)[:, [2, 0, 1, 3]])
+
+    model = Shuffled()
+    mask_at_random(model, 0.7, 1)
+    images = pictures(1, 1, 16, 16)
+    assert_close(trainable(model, images, 1)(images), model(images), "output")

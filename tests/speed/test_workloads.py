@@ -97,7 +97,7 @@ def test_work_of_a_transposed_convolution_by_hand() -> None:
     assert found.bytes == 4 * (6 * 30 + 3 * 120 + 6 * 4 + 3)
 
 
-def test_each_network_is_pruned_by_both_rules() -> None:
+def test_each_network_is_pruned_by_lean_and_at_random() -> None:
     for network in (MSD50, MSD100, UNET):
         rules = {(one.rule, one.keep) for one in variants(network)}
-        assert rules == {(rule, keep) for rule in (LEAN, RANDOM) for keep in network.keeps}
+        assert rules >= {(rule, keep) for rule in (LEAN, RANDOM) for keep in network.keeps}

@@ -43,8 +43,8 @@ def compact(
         generator = torch.Generator().manual_seed(0)
         example = torch.randn(input_shape_of(run), generator=generator)
         small = compaction.compact(pruned, example)
-        compaction.save(small, out)
         exported = None if onnx is None else compaction.export_onnx(small, example, onnx)
+        compaction.save(small, out)
         found = pruning.summary(pruned, example, seconds, small)
         held = sum(parameter.numel() for parameter in small.parameters())
         text = [

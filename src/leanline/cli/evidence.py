@@ -11,7 +11,7 @@ from leanline.cli.session import command_line
 from leanline.data import ImagingDataset
 from leanline.errors import RunError
 from leanline.experiments.evidence import Measuring, collect_pruning, collect_training
-from leanline.pruning.prune import Stage
+from leanline.pruning import Stage
 
 EVIDENCE = "evidence.json"
 

@@ -11,7 +11,7 @@ from torch import nn
 from leanline.errors import ConfigError, RunError
 from leanline.experiments.choices import PRETRAINED, DataChoice, NetworkChoice, choose_data
 from leanline.models.pretrained import NAMES
-from leanline.pruning.prune import load_stage
+from leanline.pruning import load_stage
 from leanline.records.run import CONFIG, RunFolder
 from leanline.training import load_best
 

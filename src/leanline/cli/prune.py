@@ -19,6 +19,9 @@ class Rule(str, enum.Enum):
     lean = "lean"
     magnitude = "magnitude"
     operator_norm = "operator-norm"
+    geometric_median = "geometric-median"
+    soft_filter = "soft-filter"
+    random = "random"
 
 
 def prune(
@@ -36,6 +39,14 @@ def prune(
     steps: Annotated[int, typer.Option(help="Stages, each pruning and retraining.")] = 10,
     iterations: Annotated[int, typer.Option(min=0, help="Steps of retraining a stage.")] = 150,
     criterion: Annotated[Rule, typer.Option(help="Which filters stay.")] = Rule.lean,
+    criterion_settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set-criterion",
+            metavar="NAME=VALUE",
+            help="A setting of the criterion, such as scope=layer; repeat for more.",
+        ),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(help=f"Instead of a folder: {options.NAMES}"),
@@ -67,11 +78,12 @@ def prune(
     with session(as_json, progress, debug, threads) as running:
         from leanline import pruning
         from leanline.cli.evidence import add_pruning_evidence, row
-        from leanline.cli.sources import CRITERIA, Asked, open_source
-        from leanline.experiments.choices import check_fit, forward_on_kernels
+        from leanline.cli.sources import Asked, open_source
+        from leanline.experiments.choices import check_fit, choose_criterion, forward_on_kernels
         from leanline.training import Retrain
 
         schedule = pruning.Schedule(keep, steps)
+        rule = choose_criterion(criterion.value, criterion_settings, seed)
         asked = Asked(source, model, weights, settings, data, data_settings, seed)
         origin = open_source(asked)
         config = origin.retraining(iterations, batch_size, lr, seed)
@@ -89,7 +101,7 @@ def prune(
                     network,
                     origin.data.example(),
                     retrain,
-                    CRITERIA[criterion.value],
+                    rule,
                     schedule,
                     seed,
                     out,

@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import nn
 
-from leanline import pruning
 from leanline.cli.folders import best_checksum, data_of, read_run, trained_of
 from leanline.cli.weights import load_weights
 from leanline.errors import ConfigError
@@ -21,12 +20,6 @@ from leanline.experiments.choices import (
 )
 from leanline.records.tensors import checksum
 from leanline.training import TrainingConfig
-
-CRITERIA: Mapping[str, pruning.Criterion] = {
-    "lean": pruning.Lean(),
-    "magnitude": pruning.Magnitude(),
-    "operator-norm": pruning.OperatorNorm(),
-}
 
 _DATA_OF = {"msd50-circle-square": "circle-square"}  # what a shipped network was trained on
 

@@ -8,8 +8,6 @@ grey value is uniform in [0.2, 1). Every pixel gets noise N(0, 1), which is not 
 Class fractions are the same in every picture: .67700 .09375 .09375 .06775 .06775.
 """
 
-import logging
-import zipfile
 from dataclasses import dataclass
 from functools import cache as memoised
 from functools import cached_property
@@ -25,17 +23,14 @@ from torch.utils.data import Dataset
 
 from leanline.data.dataset import SPLITS, Task, check_index, check_split
 from leanline.data.memory import PictureMemory
+from leanline.data.picture_cache import cached
 from leanline.errors import ConfigError
-from leanline.records.atomic import atomic_write
-
-logger = logging.getLogger(__name__)
 
 SIZE = 256
 BOX = 32
 OBJECTS = 24
 CLASSES = ("background", "filled square", "hollow square", "disc", "ring")
 _CORNERS = SIZE - BOX + 1
-_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile)
 _VERSION = 1  # of the recipe, in the name of the cache folder
 
 
@@ -110,10 +105,13 @@ class CircleSquareSplit(Dataset[tuple[Tensor, Tensor]]):
         return image, labels.long()
 
     def _make(self, index: int) -> tuple[Tensor, Tensor]:
+        def make() -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+            return picture(self.data.seed, self.name, index)
+
         if self.folder is None:
-            image, labels = picture(self.data.seed, self.name, index)
+            image, labels = make()
         else:
-            image, labels = _cached(self.folder, self.data.seed, self.name, index)
+            image, labels = cached(self.folder / f"{index:05d}.npz", SIZE, make)
         return torch.from_numpy(image)[None], torch.from_numpy(labels)
 
 
@@ -199,27 +197,3 @@ def _place(rng: np.random.Generator) -> list[tuple[int, int]]:
             area &= ~_blocking()[1 + number % 4]
         if len(corners) == OBJECTS:
             return corners
-
-
-def _cached(
-    folder: Path, seed: int, split: str, index: int
-) -> tuple[Float[np.ndarray, "256 256"], UInt8[np.ndarray, "256 256"]]:
-    """The picture from its file in `folder`; made, and kept, when the file is absent or damaged."""
-    path = folder / f"{index:05d}.npz"
-    try:
-        # the archive's checksums are verified
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            image, labels = stored["image"], stored["labels"]
-        shapes_right = image.shape == labels.shape == (SIZE, SIZE)
-        if shapes_right and image.dtype == np.float32 and labels.dtype == np.uint8:
-            return image, labels
-        logger.warning("cached picture %s is not a Circle-Square picture; made again", path)
-    except FileNotFoundError:
-        pass
-    except _DAMAGE as error:
-        logger.warning("cached picture %s is damaged (%s); made again", path, error)
-    image, labels = picture(seed, split, index)
-    folder.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as temporary:
-        np.savez(temporary, image=image, labels=labels)
-    return image, labels

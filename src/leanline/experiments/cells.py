@@ -22,13 +22,13 @@ from leanline.experiments.choices import (
     DataChoice,
     NetworkChoice,
     check_fit,
+    choose_criterion,
     choose_data,
     choose_network,
 )
 from leanline.experiments.config import DataConfig, ExperimentConfig, NetworkConfig
-from leanline.experiments.rules import rule
 from leanline.masks import apply_channel_masks, apply_masks, get_channel_masks, get_masks
-from leanline.pruning.prune import Stage, read_stages
+from leanline.pruning.stages import Stage, read_stages
 from leanline.records.atomic import write_text
 from leanline.records.configuration import canonical
 from leanline.records.run import CONFIG, RunFolder
@@ -286,7 +286,7 @@ def _prune(cell: Cell) -> None:
         model,
         example,
         retrain,
-        rule(cell.criterion),
+        choose_criterion(cell.criterion, None, cell.seed),
         network_config.schedule,
         cell.seed,
         cell.folder,
@@ -314,7 +314,7 @@ def _keep(cell: Cell, stage: Stage, model: nn.Module, example: Tensor) -> None:
 
 
 def _sizes(model: nn.Module, example: Tensor) -> dict[str, list[int]]:
-    found = pruning.summary(model, example)
+    found = pruning.sizes(model, example)
     amounts = {
         "filters": found.filters,
         "channels": found.channels,

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from leanline import data, models, runtime
+from leanline import data, models, pruning, runtime
 from leanline.data import ImagingDataset
 from leanline.data.dataset import SPLITS
 from leanline.errors import ConfigError, ModelError
@@ -160,6 +160,17 @@ def _resolved(name: str, settings: Mapping[str, Any], seed: int) -> dict[str, An
         key: coerce(value, hints[key], f"model {name!r}: {key}={value}") if key in hints else value
         for key, value in given.items()
     }
+
+
+def choose_criterion(name: str, pairs: Sequence[str] | None, seed: int) -> pruning.Criterion:
+    """A pruning rule; one that is drawn at random has the run's seed unless settings say otherwise.
+
+    Raises:
+        ConfigError: an unknown name or setting.
+    """
+    settings = read_settings(pairs, "--set-criterion")
+    drawn = "seed" in inspect.signature(pruning.CRITERIA[name]).parameters
+    return pruning.make_criterion(name, **(({"seed": seed} if drawn else {}) | settings))
 
 
 def check_fit(network: nn.Module, name: str, chosen: DataChoice) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from leanline import pruning
 from leanline.errors import LeanlineError
 from leanline.experiments.cells import (
     Cell,
@@ -18,7 +19,6 @@ from leanline.experiments.cells import (
 )
 from leanline.experiments.config import ExperimentConfig
 from leanline.experiments.pool import Task, run_tasks
-from leanline.experiments.rules import rule
 from leanline.records.cluster import Cluster
 from leanline.records.progress import bar
 
@@ -52,7 +52,7 @@ class Sweep:
         )
         for pair in pairs:
             for criterion in config.criteria_of(pair.network):
-                rule(criterion)
+                pruning.make_criterion(criterion)
         cells = tuple(
             Cell(pair, criterion, seed)
             for pair in pairs

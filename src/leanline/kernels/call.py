@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Sequence
 
@@ -14,152 +13,14 @@ from leanline.errors import ModelError
 from leanline.kernels.arguments import check_images, flat_numbers
 from leanline.kernels.backward import add_output, backward_image
 from leanline.kernels.buffers import Pool
-from leanline.kernels.gradients import Gradients, data_gradients
 from leanline.kernels.halo import MODES
 from leanline.kernels.image import forward_image, load_planes, unload_planes
-from leanline.kernels.layout import Places
-from leanline.kernels.pointwise import TILE
-from leanline.kernels.program import FIRST, LAST, PLANE, PlaneProgram, Sizes
-from leanline.kernels.schedule import Schedule, schedule
+from leanline.kernels.plan import backward_plan, forward_plan
+from leanline.kernels.program import PlaneProgram
 from leanline.kernels.workers import at_fork, each, together
 
 _buffers = Pool()
 at_fork(_buffers.after_fork)
-
-
-class _Plan:
-    """What depends on the program and the picture sizes only, made once.
-
-    Args:
-        program: the program.
-        sizes: height and width of each input.
-        order: how it is run; the head adds up in one order in training and inference, so that
-            both give the same bits.
-        slots: place of each plane among those of its grid.
-    """
-
-    def __init__(
-        self, program: PlaneProgram, sizes: Sizes, order: Schedule, slots: np.ndarray
-    ) -> None:
-        count = program.head.size
-        self.program = program
-        self.places = places = Places(program, sizes, slots)
-        self.columns = order.order
-        self.mode = MODES[program.padding]
-        head_grid = int(program.grid[program.head[0]]) if count else 0
-        self.head_size = places.sizes[head_grid] if count else (0, 0)
-        area = self.head_size[0] * self.head_size[1]
-        self.steps = (
-            program.steps,
-            program.windows,
-            program.sources,
-            program.grid[program.steps[:, PLANE]],
-            program.taps_at,
-            _meetings(program, places.at),
-            order.chunks,
-        )
-        self.offsets = (
-            places.at,
-            places.at[program.source],
-            places.at[program.head[self.columns]],
-            np.arange(program.head_outputs, dtype=np.int64) * area,
-            places.grids,
-            head_grid,
-            self.mode,
-        )
-        ends = np.cumsum(program.inputs[:, 1])
-        self.input_at = [
-            places.at[end - n : end] for end, n in zip(ends, program.inputs[:, 1], strict=True)
-        ]
-        self.input_grids = [places.grids[grid] for grid in program.inputs[:, 0]]
-        self.output_at = [places.at[planes] for planes in program.outputs]
-        self.output_grids = [places.grids[program.grid[planes[0]]] for planes in program.outputs]
-        self.output_shapes = [
-            (len(planes), *places.sizes[program.grid[planes[0]]]) for planes in program.outputs
-        ]
-        if count:
-            self.output_shapes.append((program.head_outputs, *self.head_size))
-
-
-class _BackwardPlan:
-    """The same for the backward pass, whose activations are laid out by ``forward``."""
-
-    def __init__(self, forward: _Plan, sizes: Sizes) -> None:
-        program = forward.program
-        self.mirror: Gradients = data_gradients(program)
-        self.places = Places(program, sizes, self.mirror.slots)
-        at = forward.places.at
-        columns = program.head[forward.columns]
-        self.head_planes, self.rows = np.unique(columns, return_inverse=True)
-        given = [plane for planes in program.outputs for plane in planes.tolist()]
-        head_grid = forward.offsets[5]
-        self.seed_layout = layout = self.places.layouts[head_grid]
-        self.seed_size = program.head_outputs * layout.pitch + TILE
-        self.offsets = (
-            at,
-            self.places.at,
-            at[program.source],
-            self.places.at[self.mirror.source],
-            self.head_planes,
-            np.isin(self.head_planes, given).astype(np.int64),
-            np.arange(program.head_outputs, dtype=np.int64) * layout.pitch + layout.origin,
-            forward.places.grids,
-            head_grid,
-            forward.mode,
-        )
-        self.output_at, self.again = [], []
-        seen: set[int] = set()
-        for planes in program.outputs:
-            self.output_at.append(self.places.at[planes])
-            again = []
-            for plane in planes.tolist():
-                again.append(int(plane in seen))
-                seen.add(plane)
-            self.again.append(np.asarray(again, np.int64))
-
-
-@functools.lru_cache(maxsize=64)
-def _schedule(program: PlaneProgram) -> Schedule:
-    return schedule(program)
-
-
-@functools.lru_cache(maxsize=128)
-def _plan(program: PlaneProgram, sizes: Sizes, keeps_planes: str) -> _Plan:
-    order = _schedule(program)
-    slots = order.slots if keeps_planes == "none" else _all_apart(program)
-    return _Plan(program, sizes, order, slots)
-
-
-@functools.lru_cache(maxsize=32)
-def _backward_plan(program: PlaneProgram, sizes: Sizes) -> _BackwardPlan:
-    return _BackwardPlan(_plan(program, sizes, "all"), sizes)
-
-
-def _all_apart(program: PlaneProgram) -> np.ndarray:
-    """A place of its own for every plane, among those of its grid."""
-    slots = np.zeros(len(program.grid), np.int64)
-    for grid in np.unique(program.grid):
-        slots[program.grid == grid] = np.arange((program.grid == grid).sum())
-    return slots
-
-
-def _meetings(program: PlaneProgram, at: np.ndarray) -> np.ndarray:
-    """Before which steps threads that share rows must meet.
-
-    A step needs others' rows of what it reads, and may overwrite a place that others still read.
-    """
-    waits = np.zeros(len(program.steps), np.int64)
-    written: set[int] = set()
-    read: set[int] = set()
-    for index, row in enumerate(program.steps.tolist()):
-        target = int(at[row[PLANE]])
-        sources = set(at[program.source[row[FIRST] : row[LAST]]].tolist())
-        if sources & written or target in read or target in written:
-            waits[index] = 1
-            written, read = set(), set()
-        written.add(target)
-        read |= sources
-    return waits
 
 
 class Call:
@@ -177,7 +38,7 @@ class Call:
     def __init__(self, program: PlaneProgram, images: Sequence[Tensor], keeps_planes: str) -> None:
         self.program = program
         self.sizes = check_images(program, images)
-        self.plan = _plan(program, self.sizes, keeps_planes)
+        self.plan = forward_plan(program, self.sizes, keeps_planes)
         self.batch = len(images[0])
         self.pictures = [tensor.detach().contiguous().numpy() for tensor in images]
 
@@ -279,7 +140,7 @@ class Call:
         self, grads: Sequence[Tensor], held: np.ndarray, threads: int, to_images: bool
     ) -> tuple[list[Tensor], Tensor, Tensor, Tensor, Tensor]:
         """Gradients of images (none unless ``to_images``), taps, biases, head and head biases."""
-        program, plan = self.program, _backward_plan(self.program, self.sizes)
+        program, plan = self.program, backward_plan(self.program, self.sizes)
         mirror, size = plan.mirror, self.plan.places.size
         if held.dtype != np.float32 or held.size != self.batch * size:
             raise ModelError(

@@ -7,6 +7,7 @@ from leanline.kernels.conv3 import GATE_NONE, GATE_SELF, START_FROM_BIAS, START_
 from leanline.kernels.denormals import flush_denormals, restore_denormals
 from leanline.kernels.halo import ZEROS, fill_border
 from leanline.kernels.pointwise import run_pointwise
+from leanline.kernels.program import PLANE
 from leanline.kernels.steps import BORDER, HEIGHT, STRIDE, WIDTH, run_step
 
 ROWS = 4  # bands begin at a multiple, which tiles and transposed convolutions like
@@ -58,13 +59,43 @@ def _band(height, member, members):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(nogil=True, cache=True)
+def _run_band(program, places, numbers, planes, first, last, band):  # type: ignore[no-untyped-def]
+    """Some steps on one of several bands of rows; other arguments as in `forward_image`."""
+    steps, windows, from_grids, to_grids, taps_at, _, _, _ = program
+    at, source, _, _, grids, _, _ = places
+    taps, bias, _, _ = numbers
+    # plain integers: Numba would compile all again for tuples that hold literal ones
+    zero, from_bias = nb.int64(0), nb.int64(START_FROM_BIAS)
+    for step in range(first, last):
+        plane, window, begin, end, relu, shape = steps[step]
+        grid = grids[to_grids[step]]
+        top, bottom = _band(grid[HEIGHT], band[0], band[1])
+        run_step(
+            planes,
+            source,
+            taps,
+            planes,
+            planes,
+            bias[step],
+            (begin, end, taps_at[step]),
+            windows[window],
+            (shape, from_bias, GATE_SELF if relu else GATE_NONE),
+            (at[plane], at[plane]),
+            grids[from_grids[step]],
+            grid,
+            (top, bottom, zero, grid[WIDTH]),
+        )
+
+
+@nb.njit(nogil=True, cache=True)
 def forward_image(program, places, numbers, planes, out, team):  # type: ignore[no-untyped-def]
     """Run the program on one image, whose inputs are loaded.
 
     Args:
         program: steps; windows; grid read by each step; grid of each step's plane; where each
-            step's taps begin; 1 where threads have to meet before a step; parts of the head (steps
-            before it, first and last column).
+            step's taps begin; groups of steps (first, last excluded), between which threads meet;
+            bands of rows that each group is done in; parts of the head (groups before it, first
+            and last column).
         places: offset of each plane, of each edge's source plane, of the planes that the head
             reads (always pixel (0, 0)); offset of each of the head's outputs in ``out``; the
             grids; the head's grid; how borders are filled.
@@ -74,40 +105,33 @@ def forward_image(program, places, numbers, planes, out, team):  # type: ignore[
         team: int64 counter for `meet`, number of this thread, number of threads. Several threads
             need a program without filled borders.
     """
-    steps, windows, from_grids, to_grids, taps_at, waits, chunks = program
-    at, source, head_source, head_targets, grids, head_grid, mode = places
-    taps, bias, head, head_bias = numbers
+    steps, _, _, _, _, groups, bands, chunks = program
+    at, _, head_source, head_targets, grids, head_grid, mode = places
+    _, _, head, head_bias = numbers
     counter, member, members = team
-    # plain integers: Numba would compile all again for tuples that hold literal ones
-    zero, from_bias = nb.int64(0), nb.int64(START_FROM_BIAS)
+    zero, one = nb.int64(0), nb.int64(1)  # literal ones would be compiled for apart
     state = flush_denormals()
     chunk = 0
-    for step in range(steps.shape[0] + 1):
-        if step < steps.shape[0]:
-            if members > 1 and waits[step]:
+    for group in range(groups.shape[0] + 1):
+        if group < groups.shape[0]:
+            if group:
                 meet(counter, members)
-            plane, window, first, last, relu, shape = steps[step]
-            grid = grids[to_grids[step]]
-            height, width = grid[HEIGHT], grid[WIDTH]
-            top, bottom = _band(height, member, members)
-            run_step(
-                planes,
-                source,
-                taps,
-                planes,
-                planes,
-                bias[step],
-                (first, last, taps_at[step]),
-                windows[window],
-                (shape, from_bias, GATE_SELF if relu else GATE_NONE),
-                (at[plane], at[plane]),
-                grids[from_grids[step]],
-                grid,
-                (top, bottom, zero, width),
-            )
-            if mode != ZEROS and grid[BORDER]:
-                fill_border(planes, at[plane], grid[STRIDE], height, width, grid[BORDER], mode)
-        while chunk < chunks.shape[0] and chunks[chunk, 0] <= step + 1:
+            first, last = groups[group]
+            if mode == ZEROS:
+                parts = bands[group]
+                for part in range(parts):
+                    band = (member * parts + part, members * parts)
+                    _run_band(program, places, numbers, planes, first, last, band)
+            else:
+                for step in range(first, last):
+                    _run_band(program, places, numbers, planes, step, step + one, (zero, one))
+                    grid = grids[program[3][step]]
+                    if grid[BORDER]:
+                        fill_border(
+                            planes, at[steps[step, PLANE]], grid[STRIDE],
+                            grid[HEIGHT], grid[WIDTH], grid[BORDER], mode,
+                        )  # fmt: skip
+        while chunk < chunks.shape[0] and chunks[chunk, 0] <= group + 1:
             grid = grids[head_grid]
             top, bottom = _band(grid[HEIGHT], member, members)
             run_pointwise(

@@ -10,7 +10,8 @@ beside it, so that they can be trained.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
@@ -61,6 +62,14 @@ class PlaneProgram:
     head: Ids
     head_outputs: int
     padding: str
+
+    def __getstate__(self) -> dict[str, object]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @cached_property
+    def made(self) -> dict[object, Callable[..., object]]:
+        """What is kept of it (`per_program`), by the function that made it."""
+        return {}
 
     def window(self, number: int) -> Window:
         """A window by its number."""

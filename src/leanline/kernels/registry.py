@@ -20,6 +20,8 @@ def register(program: PlaneProgram) -> str:
     key = program.key
     if not _programs.get(key):
         program.check()
+        for gone in [other for other, programs in _programs.items() if not programs]:
+            _programs.pop(gone, None)
     _programs.setdefault(key, weakref.WeakSet()).add(program)
     return key
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from leanline.kernels.per_program import per_program
 from leanline.kernels.program import FIRST, LAST, PLANE, Ids, PlaneProgram, Table
 
 HEAD_GROUP = 8
@@ -23,35 +24,54 @@ class Schedule:
 
     Attributes:
         slots: place of each plane among those of its grid, where nothing is kept.
+        groups: a row a group of steps none of which reads what another one writes: first and last
+            step (excluded). Within a group any part of any step may run before any other.
         order: columns of the head, in the order in which it adds them up.
-        chunks: a row a part of the head: the number of steps after which it runs, first and last
+        chunks: a row a part of the head: the number of groups after which it runs, first and last
             column (excluded) in `order`.
     """
 
     slots: Ids
+    groups: Table
     order: Ids
     chunks: Table
 
 
+@per_program(kept=1)
 def schedule(program: PlaneProgram) -> Schedule:
     """Plan one pass over a program that keeps no activations."""
-    ready = np.zeros(len(program.grid), np.int64)  # steps after which a plane is there
-    ready[program.steps[:, PLANE]] = np.arange(len(program.steps)) + 1
+    groups = _groups(program)
+    ready = np.zeros(len(program.grid), np.int64)  # groups after which a plane is there
+    ready[program.steps[:, PLANE]] = 1 + np.repeat(np.arange(len(groups)), np.ptp(groups, axis=1))
     order = np.argsort(ready[program.head], kind="stable")
     chunks = []
     for first in range(0, order.size, HEAD_GROUP):
         last = min(first + HEAD_GROUP, order.size)
         chunks.append((int(ready[program.head[order[last - 1]]]), first, last))
-    at_end = [plane for planes in program.outputs for plane in planes.tolist()]
-    reads: list[list[int]] = [[] for _ in range(len(program.steps) + 1)]
-    for index, (first, last) in enumerate(program.steps[:, [FIRST, LAST]].tolist()):
-        reads[index] += program.source[first:last].tolist()
+    reads: list[list[int]] = [[] for _ in range(len(groups) + 1)]
+    writes: list[list[int]] = [[] for _ in range(len(groups) + 1)]
+    for index, (first, last) in enumerate(groups.tolist()):
+        steps = program.steps[first:last]
+        writes[index] = steps[:, PLANE].tolist()
+        reads[index] = program.source[steps[0, FIRST] : steps[-1, LAST]].tolist()
     for after, first, last in chunks:
         reads[max(after - 1, 0)] += program.head[order[first:last]].tolist()
-    reads[-1] += at_end
-    writes = [[plane] for plane in program.steps[:, PLANE].tolist()]
-    slots = assign(program.grid, range(program.channels), [*writes, []], reads)
-    return Schedule(slots, order, np.asarray(chunks, np.int64).reshape(-1, 3))
+    reads[-1] += [plane for planes in program.outputs for plane in planes.tolist()]
+    slots = assign(program.grid, range(program.channels), writes, reads)
+    return Schedule(slots, groups, order, np.asarray(chunks, np.int64).reshape(-1, 3))
+
+
+def _groups(program: PlaneProgram) -> Table:
+    """The longest groups of consecutive steps, from the first step on."""
+    begins: list[int] = []
+    written: set[int] = set()
+    for index, (plane, first, last) in enumerate(program.steps[:, [PLANE, FIRST, LAST]].tolist()):
+        if not begins or not written.isdisjoint(program.source[first:last].tolist()):
+            begins.append(index)
+            written = set()
+        written.add(plane)
+    ends = [*begins[1:], len(program.steps)] if begins else []
+    return np.asarray([begins, ends], np.int64).T.copy()
 
 
 def assign(

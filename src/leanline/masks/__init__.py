@@ -6,6 +6,7 @@ from leanline.masks.apply import (
     get_channel_masks,
     get_masks,
     remove_masks,
+    zero_filters,
 )
 from leanline.masks.bake import bake, baked_copy
 from leanline.masks.mask import Mask
@@ -19,4 +20,5 @@ __all__ = [
     "get_channel_masks",
     "get_masks",
     "remove_masks",
+    "zero_filters",
 ]

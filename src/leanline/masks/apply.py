@@ -50,6 +50,30 @@ def apply_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
         _mask_slot(slot, mask)
 
 
+def zero_filters(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
+    """Set filters to zero once, without a mask: from then on they are trained like any other.
+
+    Args:
+        model: Any module; changed in place.
+        masks: As for `apply_masks`; False filters become zero.
+
+    Raises:
+        ConfigError: If a name, a shape or a dtype is wrong, or a weight is computed from other
+            parameters, as by weight norm; the model is then unchanged.
+    """
+    slots = find_slots(model)
+    work: list[tuple[Tensor, Tensor]] = []
+    for name, mask in masks.items():
+        stored = _stored(pick_slot(slots, name))
+        _check(name, mask, tuple(stored.shape[:2]))
+        work.append(
+            (stored, mask.to(stored.device).reshape(*mask.shape, *(1,) * (stored.ndim - 2)))
+        )
+    with torch.no_grad():
+        for stored, mask in work:
+            stored.masked_fill_(~mask, 0.0)
+
+
 def apply_channel_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
     """Hold single channels of biases and of batch-norm weights and biases at exactly zero.
 
@@ -128,6 +152,29 @@ def _own(module: nn.Module, attribute: str) -> Mask | None:
     stack = stacks[attribute]
     assert isinstance(stack, parametrize.ParametrizationList)
     return next((part for part in stack if isinstance(part, Mask)), None)
+
+
+def _stored(slot: Slot) -> Tensor:
+    """The parameter itself, below its masks."""
+    module, attribute = slot.holders[0]
+    if parametrize.is_parametrized(module, attribute):
+        stacks = module.parametrizations
+        assert isinstance(stacks, nn.ModuleDict)
+        stack = stacks[attribute]
+        assert isinstance(stack, parametrize.ParametrizationList)
+        if all(isinstance(part, Mask) for part in stack):
+            stored = stack.original
+            assert isinstance(stored, Tensor)
+            return stored
+    elif _foreign(module, attribute) is not None:
+        return module.get_parameter(attribute + "_orig")
+    elif attribute not in hooks(module):
+        return module.get_parameter(attribute)
+    raise ConfigError(
+        f"parameter {slot.name!r} is computed from others (weight or spectral norm): its filters "
+        "cannot be set to zero without a mask; use a criterion without soft stages, or remove the "
+        "norm first"
+    )
 
 
 def _foreign(module: nn.Module, attribute: str) -> Tensor | None:

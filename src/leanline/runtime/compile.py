@@ -15,6 +15,7 @@ from leanline.compaction.structure import run, tensors_of
 from leanline.errors import ConfigError, ModelError
 from leanline.graph.agreement import deviation, draw_like
 from leanline.masks import baked_copy
+from leanline.records.progress import bar
 from leanline.runtime.benchmark import benchmark
 from leanline.runtime.choose import choose, usual
 from leanline.runtime.compiled import CompiledNetwork
@@ -78,7 +79,8 @@ def compile(
     if backend == "reference":
         _outcome(plain, draw_like(checked))  # a failure is told now
         return plain
-    return _compiled(plain, backend, threads, checked)
+    with bar("compiling"):
+        return _compiled(plain, backend, threads, checked)
 
 
 def _compiled(

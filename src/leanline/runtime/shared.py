@@ -8,7 +8,7 @@ from functools import partial
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize, prune
 
 from leanline.compaction import plan_compaction
@@ -91,7 +91,10 @@ def _numbered(
         count += size
     if count >= 1 << 24:
         raise ModelError(f"the network has {count} weights, too many for shared plane kernels")
-    tensors = {name: tensor.float() for name, tensor in tensors.items()}
+    tensors = {  # indices stay integers
+        name: tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in tensors.items()
+    }
     numbered = dataclasses.replace(program, tensors=tensors)
     arguments = as_arguments(example_inputs)
     plain = baked_copy(model).eval()
@@ -100,12 +103,17 @@ def _numbered(
     plan = partition(small, usual(small).keys())
     left = [node for node in plan.stages if node.op.startswith("call")]
     if left or len(plan.regions) != 1 or len(plan.regions[0].outputs) != 1:
-        named = ", ".join(str(node.target) for node in left[:3])
+        named = ", ".join(_said(node) for node in left[:3])
         raise ModelError(f"the plane kernels cannot train the whole network: {named or 'outputs'}")
     if any(isinstance(parsed, Affine) for parsed in plan.regions[0].nodes.values()):
         raise ModelError("the plane kernels cannot train the whole network: it has a batch norm")
     found, numbers, _ = build_program(plan.regions[0], plan.padding, {})
     return found, numbers, names
+
+
+def _said(node: fx.Node) -> str:
+    """An operation as its author knows it."""
+    return node.target if isinstance(node.target, str) else node.target.__name__
 
 
 Get = Callable[[nn.Module, str], Tensor]

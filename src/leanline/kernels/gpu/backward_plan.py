@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Literal
 
 import numpy as np
@@ -23,6 +22,7 @@ from leanline.kernels.gpu.launches import (
 )
 from leanline.kernels.gpu.plan import ForwardPlan, forward_plan
 from leanline.kernels.gradients import Gradients, data_gradients
+from leanline.kernels.per_program import per_program
 from leanline.kernels.program import FIRST, LAST, PLANE, Ids, PlaneProgram, Sizes
 from leanline.kernels.windows import CONVOLVE, LARGEST, SPREAD, Window
 
@@ -199,7 +199,7 @@ def once(planes: Ids) -> list[Ids]:
     return [np.asarray(positions, np.int64) for positions in rounds]
 
 
-@functools.lru_cache(maxsize=32)
+@per_program(kept=8)
 def backward_plan(
     program: PlaneProgram, sizes: Sizes, device: torch.device, until: Until
 ) -> BackwardPlan:

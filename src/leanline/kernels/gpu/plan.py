@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Literal
 
 import numpy as np
@@ -21,6 +20,7 @@ from leanline.kernels.gpu.launches import (
 from leanline.kernels.gpu.waves import forward_waves, shared_places
 from leanline.kernels.halo import MODES
 from leanline.kernels.layout import filled_borders, grid_sizes
+from leanline.kernels.per_program import per_program
 from leanline.kernels.program import PlaneProgram, Sizes
 
 Keeps = Literal["all", "none"]
@@ -94,7 +94,7 @@ class ForwardPlan:
         self.head_target = on_device(targets, device)
 
 
-@functools.lru_cache(maxsize=128)
+@per_program(kept=16)
 def forward_plan(
     program: PlaneProgram, sizes: Sizes, device: torch.device, keeps: Keeps
 ) -> ForwardPlan:
