@@ -79,8 +79,7 @@ class Pair:
 
     def open(self) -> tuple[NetworkChoice, DataChoice]:
         """The network by its settings, and the data."""
-        wanted, network = self.data_config, self.network_config
-        chosen = _opened(wanted.name, canonical(wanted.settings))
+        chosen, network = opened(self.data_config), self.network_config
         if network.model.startswith(PRETRAINED):
             return NetworkChoice(network.model, {}), chosen
         choice = choose_network(network.model, dict(network.settings), chosen, network.seed)
@@ -93,6 +92,12 @@ class Pair:
         if not choice.name.startswith(PRETRAINED):
             load_best(RunFolder.read(self.folder / "dense"), network)
         return network
+
+    def stage_at(self, fraction: float) -> int:
+        """The stage that keeps the fraction that is nearest, on a log scale."""
+        fractions = self.network_config.schedule.fractions()
+        far = [abs(math.log(each / fraction)) for each in fractions]
+        return 1 + min(range(len(far)), key=far.__getitem__)
 
     @property
     def dense_file(self) -> Path:
@@ -127,14 +132,8 @@ class Cell:
     def judged(self) -> tuple[int, ...]:
         """The stages that are judged on test pictures: those nearest to the chosen fractions."""
         schedule = self.pair.network_config.schedule
-        fractions = schedule.fractions()
-
-        def nearest(wanted: float) -> int:
-            far = [abs(math.log(fraction / wanted)) for fraction in fractions]
-            return 1 + min(range(len(far)), key=far.__getitem__)
-
         wanted = [f for f in self.pair.config.judged_at if f >= 0.9 * schedule.keep]
-        return tuple(sorted({nearest(fraction) for fraction in wanted} | {schedule.steps}))
+        return tuple(sorted({self.pair.stage_at(each) for each in wanted} | {schedule.steps}))
 
     @property
     def test_file(self) -> Path:
@@ -338,9 +337,13 @@ def _forward(pair: Pair, chosen: DataChoice) -> Forward:
     return lambda network: trainable(network, example, pair.config.threads)
 
 
+def opened(wanted: DataConfig) -> DataChoice:
+    """A data set, kept for the next cell of this process, with the pictures in its memory."""
+    return _opened(wanted.name, canonical(wanted.settings))
+
+
 @functools.lru_cache(maxsize=2)
 def _opened(name: str, settings: str) -> DataChoice:
-    """A data set, kept for the next cell of this process, with the pictures in its memory."""
     return choose_data(name, json.loads(settings))
 
 

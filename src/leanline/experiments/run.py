@@ -11,6 +11,8 @@ import pandas as pd
 
 from leanline.errors import LeanlineError, RunError
 from leanline.experiments.config import ExperimentConfig
+from leanline.experiments.networks import network_facts
+from leanline.experiments.pictures import collect_pictures, collect_structure
 from leanline.experiments.results import collect, write_results
 from leanline.experiments.sweep import Sweep, run_sweep
 from leanline.experiments.timing import time_batches, time_stages
@@ -22,6 +24,9 @@ from leanline.types import PathLike
 
 SETTINGS = "experiment.json"
 """The resolved configuration, as of the last call."""
+
+NETWORKS = "networks.json"
+"""Table 4.1."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,13 @@ def run_experiment(
             time_stages(sweep)
         if "speed" in config.parts:
             time_batches(sweep)
+        if "structure" in config.parts:
+            collect_structure(sweep)
+        if "pictures" in config.parts:
+            collect_pictures(config, sweep, folder)
+        if "networks" in config.parts:
+            facts = [asdict(each) for each in network_facts(config)]
+            write_text(folder / NETWORKS, canonical({"networks": facts}, indent=2) + "\n")
         results = collect(sweep)
         write_results(results, folder)
     return Outcome(folder, sweep, results, failures)
