@@ -17,7 +17,7 @@ from leanline.experiments.networks import THESIS
 from leanline.experiments.results import DENSE
 from leanline.report.experiment.batches import BatchData
 from leanline.report.experiment.data import Experiment, rule_label
-from leanline.report.metrics import Metric, milliseconds, percent, significant, times
+from leanline.report.metrics import Metric, milliseconds, percent, times
 from leanline.report.tables import Block, Line, Table
 
 _MARKS = {1: " ▲", -1: " ▼", 0: ""}

@@ -118,7 +118,7 @@ def _context(experiment: Experiment, figures: _Figures) -> dict[str, Any]:
 
 
 def _section(experiment: Experiment, pair: tuple[str, str], figures: _Figures) -> PairSection:
-    name = _word("-".join(pair))
+    name = _word("--".join(pair))
     curves = []
     for axis in AXES:
         data = curves_data(experiment, pair, axis)
