@@ -72,7 +72,9 @@ def experiment(
     with session(as_json, progress, debug) as running:
         from leanline.errors import ConfigError
         from leanline.experiments import library
+        from leanline.experiments.results import FILE
         from leanline.experiments.run import run_experiment
+        from leanline.report.experiment import build_experiment
 
         if show_list:
             _list(running, library.titles())
@@ -91,6 +93,7 @@ def experiment(
                 resume,
                 {"command": command_line()},
             )
+        report = build_experiment(folder)
         failed = {key: str(error) for key, error in outcome.failures.items()}
         values: dict[str, Any] = {
             "command": "experiment",
@@ -99,8 +102,11 @@ def experiment(
             "out": folder,
             "cells": len(outcome.sweep.cells),
             "failed": failed,
+            "results": folder / FILE,
+            "report": report,
         }
-        running.result(values, f"{folder}: {len(outcome.sweep.cells)} cells")
+        lines = [f"{key} failed: {problem}" for key, problem in failed.items()]
+        running.result(values, "\n".join([*lines, f"report: {report}"]))
         if failed:
             raise typer.Exit(1)
 

@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 _INSTEAD = {
     "prune": "leanline prune",
     "train": "leanline train",
+    "demo": "leanline demo",
+    "experiment": "leanline experiment",
 }
 
 

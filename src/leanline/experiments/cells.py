@@ -79,8 +79,7 @@ class Pair:
 
     def open(self) -> tuple[NetworkChoice, DataChoice]:
         """The network by its settings, and the data."""
-        wanted, network = self.data_config, self.network_config
-        chosen = _opened(wanted.name, canonical(wanted.settings))
+        chosen, network = opened(self.data_config), self.network_config
         if network.model.startswith(PRETRAINED):
             return NetworkChoice(network.model, {}), chosen
         choice = choose_network(network.model, dict(network.settings), chosen, network.seed)
@@ -94,10 +93,21 @@ class Pair:
             load_best(RunFolder.read(self.folder / "dense"), network)
         return network
 
+    def stage_at(self, fraction: float) -> int:
+        """The stage that keeps the fraction that is nearest, on a log scale."""
+        fractions = self.network_config.schedule.fractions()
+        far = [abs(math.log(each / fraction)) for each in fractions]
+        return 1 + min(range(len(far)), key=far.__getitem__)
+
     @property
     def dense_file(self) -> Path:
         """What was found out about the dense network."""
         return self.folder / "dense.json"
+
+    @property
+    def test_file(self) -> Path:
+        """Its metrics on test pictures."""
+        return self.folder / "test.json"
 
 
 @dataclass(frozen=True)
@@ -122,14 +132,8 @@ class Cell:
     def judged(self) -> tuple[int, ...]:
         """The stages that are judged on test pictures: those nearest to the chosen fractions."""
         schedule = self.pair.network_config.schedule
-        fractions = schedule.fractions()
-
-        def nearest(wanted: float) -> int:
-            far = [abs(math.log(fraction / wanted)) for fraction in fractions]
-            return 1 + min(range(len(far)), key=far.__getitem__)
-
         wanted = [f for f in self.pair.config.judged_at if f >= 0.9 * schedule.keep]
-        return tuple(sorted({nearest(fraction) for fraction in wanted} | {schedule.steps}))
+        return tuple(sorted({self.pair.stage_at(each) for each in wanted} | {schedule.steps}))
 
     @property
     def test_file(self) -> Path:
@@ -188,7 +192,7 @@ def train_dense(pair: Pair) -> None:
         return
     choice, chosen = pair.open()
     config, begin = pair.config, time.perf_counter()
-    with _threads(config.threads):
+    with limited_threads(config.threads):
         network = choice.make()
         check_fit(network, choice.name, chosen)
         if not choice.name.startswith(PRETRAINED):
@@ -220,7 +224,7 @@ def train_dense(pair: Pair) -> None:
 
 def prune_cell(cell: Cell) -> None:
     """Prune and retrain a cell's network, or go on with it; keep what each stage selected."""
-    with _threads(cell.pair.config.threads):
+    with limited_threads(cell.pair.config.threads):
         _patiently(lambda: _prune(cell))
 
 
@@ -231,7 +235,7 @@ def judge_cell(cell: Cell) -> None:
     pair = cell.pair
     _, chosen = pair.open()
     found = {}
-    with _threads(pair.config.threads):
+    with limited_threads(pair.config.threads):
         for stage in cell.judged:
             model = cell.network_at(stage, pair.dense()).to(pair.config.accelerator)
             pictures = pair.data_config.test_pictures
@@ -241,14 +245,13 @@ def judge_cell(cell: Cell) -> None:
 
 def judge_dense(pair: Pair) -> None:
     """Judge the dense network on test pictures, once."""
-    file = pair.folder / "test.json"
-    if file.exists():
+    if pair.test_file.exists():
         return
     _, chosen = pair.open()
-    with _threads(pair.config.threads):
+    with limited_threads(pair.config.threads):
         model = pair.dense().to(pair.config.accelerator)
         found = _judge(pair, model, chosen, "test", pair.data_config.test_pictures)
-    write_text(file, canonical(found) + "\n")
+    write_text(pair.test_file, canonical(found) + "\n")
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -334,14 +337,19 @@ def _forward(pair: Pair, chosen: DataChoice) -> Forward:
     return lambda network: trainable(network, example, pair.config.threads)
 
 
+def opened(wanted: DataConfig) -> DataChoice:
+    """A data set, kept for the next cell of this process, with the pictures in its memory."""
+    return _opened(wanted.name, canonical(wanted.settings))
+
+
 @functools.lru_cache(maxsize=2)
 def _opened(name: str, settings: str) -> DataChoice:
-    """A data set, kept for the next cell of this process, with the pictures in its memory."""
     return choose_data(name, json.loads(settings))
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def limited_threads(count: int) -> Iterator[None]:
+    """So many threads of PyTorch, until the context ends."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

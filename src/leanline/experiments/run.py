@@ -11,14 +11,11 @@ import pandas as pd
 
 from leanline.errors import LeanlineError, RunError
 from leanline.experiments.config import ExperimentConfig
-from leanline.experiments.results import (
-    STAGES,
-    TEST,
-    collect_stages,
-    collect_test,
-    write_table,
-)
+from leanline.experiments.networks import network_facts
+from leanline.experiments.pictures import collect_pictures, collect_structure
+from leanline.experiments.results import collect, write_results
 from leanline.experiments.sweep import Sweep, run_sweep
+from leanline.experiments.timing import time_batches, time_stages
 from leanline.records.atomic import write_text
 from leanline.records.cluster import Cluster
 from leanline.records.configuration import canonical, plain
@@ -28,6 +25,9 @@ from leanline.types import PathLike
 SETTINGS = "experiment.json"
 """The resolved configuration, as of the last call."""
 
+NETWORKS = "networks.json"
+"""Table 4.1."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -36,15 +36,13 @@ class Outcome:
     Attributes:
         folder: where everything is.
         sweep: its cells.
-        stages: see `collect_stages`.
-        test: see `collect_test`.
+        results: see `leanline.experiments.results.collect`.
         failures: what went wrong, by the name of the cell.
     """
 
     folder: Path
     sweep: Sweep
-    stages: pd.DataFrame
-    test: pd.DataFrame
+    results: pd.DataFrame
     failures: Mapping[str, LeanlineError]
 
 
@@ -81,7 +79,18 @@ def run_experiment(
         settings = {"name": name, "config": plain(asdict(config)), **(about or {})}
         write_text(folder / SETTINGS, canonical(settings, indent=2) + "\n")
         failures = run_sweep(sweep, cluster)
-        stages, test = collect_stages(sweep), collect_test(sweep)
-        write_table(stages, folder / STAGES)
-        write_table(test, folder / TEST)
-    return Outcome(folder, sweep, stages, test, failures)
+        write_results(collect(sweep), folder)
+        if "curves" in config.parts:
+            time_stages(sweep)
+        if "speed" in config.parts:
+            time_batches(sweep)
+        if "structure" in config.parts:
+            collect_structure(sweep)
+        if "pictures" in config.parts:
+            collect_pictures(config, sweep, folder)
+        if "networks" in config.parts:
+            facts = [asdict(each) for each in network_facts(config)]
+            write_text(folder / NETWORKS, canonical({"networks": facts}, indent=2) + "\n")
+        results = collect(sweep)
+        write_results(results, folder)
+    return Outcome(folder, sweep, results, failures)

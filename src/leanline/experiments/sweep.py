@@ -90,7 +90,7 @@ def run_sweep(sweep: Sweep, cluster: Cluster | None) -> Mapping[str, LeanlineErr
         f"{pair.key} test": Task(judge_dense, pair)
         for pair in sweep.pairs
         if sweep.of_pair(pair) and pair.key not in failures
-        if not (pair.folder / "test.json").exists()
+        if not pair.test_file.exists()
     }
     judging |= {
         f"{cell.key} test": Task(judge_cell, cell) for cell in pruned if not cell.test_file.exists()
