@@ -37,7 +37,14 @@ _COMMANDS: Mapping[Any, Kind] = {
 _METRIC = {"train": "val_", "prune": "metric."}
 """What the columns of metrics begin with."""
 
-_RULES = {"Lean": "LEAN", "Magnitude": "Magnitude", "OperatorNorm": "Operator norm"}
+_RULES = {
+    "Lean": "LEAN",
+    "Magnitude": "Magnitude",
+    "OperatorNorm": "Operator norm",
+    "GeometricMedian": "Geometric median",
+    "SoftFilter": "Soft filter",
+    "Random": "Random",
+}
 
 
 @dataclass(frozen=True)
