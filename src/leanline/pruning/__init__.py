@@ -18,6 +18,7 @@ from leanline.pruning.goal import (
     AtFilters,
     AtMetricDrop,
     AtSpeedup,
+    Better,
     Goal,
     Outcome,
     StopRule,
@@ -32,6 +33,7 @@ from leanline.pruning.tracing import trace
 from leanline.pruning.weigh import weigh
 
 __all__ = [
+    "Better",
     "delivered",
     "Verdict",
     "StopRule",
