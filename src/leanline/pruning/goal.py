@@ -25,6 +25,7 @@ class Verdict(enum.Enum):
     BROKEN = "broken"
 
 
+@dataclass(frozen=True)
 class StopRule(ABC):
     """A target that ends pruning when it is reached, or a limit that a stage must not break."""
 
@@ -260,7 +261,7 @@ class Goal:
     @property
     def description(self) -> dict[str, Any]:
         """How a run folder names it."""
-        rules = [{"name": type(rule).__name__, **asdict(rule)} for rule in self.rules]  # type: ignore[call-overload]  # rules are data classes
+        rules = [{"name": type(rule).__name__, **asdict(rule)} for rule in self.rules]
         return {"rules": rules, "patience": self.patience}
 
     @property
