@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from .small import write_config
 from typer.testing import CliRunner
 
 from leanline.cli.app import app
@@ -22,6 +21,8 @@ from leanline.records.run import RunFolder
 from leanline.report.experiment import build_experiment, read_experiment
 from leanline.report.experiment.comparison import filters_table, time_table
 from leanline.report.experiment.curves import curves_data
+
+from .small import write_config
 
 PAIR = ("msd4", "stripes")
 

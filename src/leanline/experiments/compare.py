@@ -76,10 +76,10 @@ def at_equal(table: pd.DataFrame, axis: str, targets: Sequence[float], metric: s
 def place_of(run: pd.DataFrame, axis: str) -> np.ndarray:
     """Where the rows of one pair lie on an axis; NaN where it was not measured."""
     if axis != "ms":
-        return run[axis].to_numpy(float)
+        return np.asarray(run[axis], float)
     if "speedup" not in run or "eager_ms" not in run:
         return np.full(len(run), math.nan)
-    return float(run["eager_ms"].dropna().iloc[0]) / run["speedup"].to_numpy(float)
+    return float(run["eager_ms"].dropna().iloc[0]) / np.asarray(run["speedup"], float)
 
 
 def judged(table: pd.DataFrame, metric: str) -> pd.DataFrame:
