@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from leanline import pruning, training
-from leanline.errors import CheckpointError, FolderInUseError, RunError
+from leanline.errors import CheckpointError, ConfigError, FolderInUseError, RunError
 from leanline.experiments.choices import (
     PRETRAINED,
     DataChoice,
@@ -192,6 +192,7 @@ def train_dense(pair: Pair) -> None:
         return
     choice, chosen = pair.open()
     config, begin = pair.config, time.perf_counter()
+    _require(config.accelerator)
     with limited_threads(config.threads):
         network = choice.make()
         check_fit(network, choice.name, chosen)
@@ -212,7 +213,7 @@ def train_dense(pair: Pair) -> None:
                     settings,
                     checkpointing,
                     about,
-                    _forward(pair, chosen),
+                    _forward(pair, chosen.example()),
                 )
             )
         pair.folder.mkdir(parents=True, exist_ok=True)
@@ -270,13 +271,14 @@ def _prune(cell: Cell) -> None:
     pair = cell.pair
     choice, chosen = pair.open()
     network_config, config = pair.network_config, pair.config
+    _require(config.accelerator)
     pictures = len(chosen.dataset.split("train"))
     fitting = network_config.retraining
     retrain = Retrain(
         chosen.dataset,
         fitting.training(cell.seed, pictures, config.accelerator),
         pictures=pair.data_config.val_pictures,
-        forward=_forward(pair, chosen),
+        forward=_forward(pair, chosen.example()),
         growth=fitting.growth,
     )
     model = pair.dense().to(config.accelerator)
@@ -327,14 +329,22 @@ def _judge(
     pair: Pair, model: nn.Module, chosen: DataChoice, split: str, pictures: int | None
 ) -> dict[str, float]:
     settings = pair.network_config.retraining.training(0, 1, pair.config.accelerator)
-    trainer = Trainer(model, chosen.dataset, settings, _forward(pair, chosen))
-    return trainer.evaluate(split, pictures)
+    forward = _forward(pair, chosen.dataset.split(split)[0][0][None])
+    return Trainer(model, chosen.dataset, settings, forward).evaluate(split, pictures)
 
 
-def _forward(pair: Pair, chosen: DataChoice) -> Forward:
+def _forward(pair: Pair, example: Tensor) -> Forward:
     """Runs a network in training on the sparse kernels, where they can run it."""
-    example = chosen.example().to(pair.config.accelerator)
-    return lambda network: trainable(network, example, pair.config.threads)
+    there = example.to(pair.config.accelerator)
+    return lambda network: trainable(network, there, pair.config.threads)
+
+
+def _require(accelerator: str) -> None:
+    if accelerator == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            "accelerator is 'cuda', and there is no GPU here: --set accelerator=cpu, which takes "
+            "long for large networks"
+        )
 
 
 def opened(wanted: DataConfig) -> DataChoice:

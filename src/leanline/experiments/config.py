@@ -166,8 +166,8 @@ class ExperimentConfig:
     """
 
     title: str
-    networks: Mapping[str, NetworkConfig]
-    data: Mapping[str, DataConfig]
+    networks: Mapping[str, NetworkConfig] = field(default_factory=dict)
+    data: Mapping[str, DataConfig] = field(default_factory=dict)
     thesis: str = ""
     parts: tuple[str, ...] = ("curves",)
     criteria: tuple[str, ...] = ()
@@ -185,6 +185,9 @@ class ExperimentConfig:
         for name, values in (("seeds", self.seeds), ("criteria", self.criteria)):
             if len(set(values)) != len(values):
                 raise ConfigError(f"{name}={values}: each may stand there once")
+        _known(self.accelerator, ("cpu", "cuda"), "accelerator")
+        if self.threads < 1 or self.sample < 1:
+            raise ConfigError(f"threads={self.threads}, sample={self.sample}: give at least 1")
         if any(seed < 0 for seed in self.seeds):
             raise ConfigError(f"seeds={self.seeds}: must not be negative")
         if any(not 0 < fraction <= 1 for fraction in self.judged_at):

@@ -102,7 +102,8 @@ def _time(
     """Milliseconds a call with quartiles, and speed-ups against the dense network in PyTorch."""
     config, (_, chosen) = pair.config, pair.open()
     threads = config.measuring.threads
-    example = chosen.example().expand(batch, -1, -1, -1).contiguous().to(config.accelerator)
+    picture = chosen.dataset.split("val")[0][0]
+    example = picture.expand(batch, -1, -1, -1).contiguous().to(config.accelerator)
     dense = pair.dense().to(config.accelerator).eval()
 
     def compiled(network: nn.Module) -> nn.Module:

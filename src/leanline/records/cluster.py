@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -62,7 +63,11 @@ def connect(cluster: Cluster) -> Iterator[Any]:
                 ) from error
             return
         local = LocalCluster(
-            n_workers=cluster.workers, threads_per_worker=1, processes=True, dashboard_address=None
+            n_workers=cluster.workers,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            silence_logs=logging.ERROR,  # that a worker was killed is no news to who killed it
         )
         stack.enter_context(local)
         yield stack.enter_context(Client(local))
