@@ -303,9 +303,10 @@ class Goal:
         return Outcome(within.index, False, f"last stage within limits: {self._describe(within)}")
 
     def _ended(self, stage: Stage, within: Stage | None) -> str:
-        there = f"the last within limits is stage {within.index}: {self._describe(within)}"
         if within is None:
             there = "none is within the limits: the unpruned network"
+        else:
+            there = f"the last within limits is stage {within.index}: {self._describe(within)}"
         return f"stage {stage.index} broke a limit ({self._describe(stage)}); {there}"
 
     def _describe(self, stage: Stage) -> str:
