@@ -14,20 +14,19 @@ from leanline.pruning.criteria import (
     StageWork,
     make_criterion,
 )
-from leanline.pruning.goal import (
-    AtFilters,
-    AtMetricDrop,
-    AtSpeedup,
-    Better,
-    Goal,
-    Outcome,
-    StopRule,
-    Verdict,
-)
+from leanline.pruning.goal import Goal, Outcome
 from leanline.pruning.prune import prune
 from leanline.pruning.schedule import Schedule
 from leanline.pruning.select import select
 from leanline.pruning.stages import Stage, delivered, load_stage, read_stages
+from leanline.pruning.stop_rules import (
+    AtFilters,
+    AtMetricDrop,
+    AtSpeedup,
+    Better,
+    StopRule,
+    Verdict,
+)
 from leanline.pruning.summary import Summary, sizes, summary
 from leanline.pruning.tracing import trace
 from leanline.pruning.weigh import weigh
