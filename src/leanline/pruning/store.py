@@ -105,8 +105,9 @@ class Store:
         self._restore(load_stage(folder, self._model, index))
 
     def _restore(self, state: Mapping[str, Tensor]) -> None:
-        if isinstance(self._finetune, Stateful):
-            self._finetune.load_state_dict(state)
+        finetune: object = self._finetune
+        if isinstance(finetune, Stateful):
+            finetune.load_state_dict(state)
 
     def _tidy(self, folder: RunFolder) -> None:
         """Remove all checkpoints but the last one and the one that may be delivered."""
