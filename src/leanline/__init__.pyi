@@ -14,7 +14,11 @@ from .errors import (
 from .masks import apply_masks, get_masks, remove_masks
 from .pruning import (
     CRITERIA,
+    AtFilters,
+    AtMetricDrop,
+    AtSpeedup,
     GeometricMedian,
+    Goal,
     Lean,
     Magnitude,
     OperatorNorm,
@@ -32,6 +36,10 @@ from .training import Retrain, TrainingConfig, metrics
 from .version import __version__
 
 __all__ = [
+    "Goal",
+    "AtSpeedup",
+    "AtMetricDrop",
+    "AtFilters",
     "CRITERIA",
     "CheckpointError",
     "ConfigError",

@@ -1,11 +1,12 @@
 """Batch-norm statistics against those computed by hand."""
 
 import torch
-from small_data import Blobs
 from torch import nn
 
 from leanline.training import Retrain, TrainingConfig
 from leanline.training.batch_norm import reestimate
+
+from .small_data import Blobs
 
 
 def network():

@@ -1,3 +1,4 @@
+import threading
 from collections import Counter
 from dataclasses import replace
 
@@ -6,7 +7,7 @@ import pytest
 import torch
 
 from leanline.data import Augmentation
-from leanline.errors import ConfigError
+from leanline.errors import ConfigError, DataError
 from leanline.training import TrainingConfig
 from leanline.training.order import batch_indices, batches, epoch_order, in_order
 
@@ -100,3 +101,35 @@ def test_devices_augment_as_one_does():
 def test_evaluation_reads_whole_pictures():
     image, _ = next(in_order(Augmented(), 3, 12))
     assert image.shape == (3, 1, 6, 8)
+
+
+def test_pictures_are_read_ahead_but_not_beyond_the_last_step():
+    read = []
+
+    class Counted(Augmented):
+        def __getitem__(self, index):
+            read.append(index)
+            return super().__getitem__(index)
+
+    config = TrainingConfig(batch_size=3)
+    assert len(stream(config, range(4), Counted())) == 4
+    assert read == [i for step in range(4) for i in batch_indices(0, step, 3, 12)]
+    read.clear()
+    some = batches(Counted(), config, range(50))
+    next(some)
+    some.close()  # a run that is stopped leaves no thread behind
+    assert len(read) <= 12
+    assert not [t for t in threading.enumerate() if t.name.startswith("leanline-pictures")]
+
+
+def test_a_picture_that_cannot_be_read_is_said_where_it_is_waited_for():
+    class Broken(Augmented):
+        def __getitem__(self, index):
+            if index == batch_indices(0, 2, 3, 12)[1]:
+                raise DataError(f"picture {index}")
+            return super().__getitem__(index)
+
+    some = batches(Broken(), TrainingConfig(batch_size=3), range(4))
+    next(some), next(some)
+    with pytest.raises(DataError, match="picture"):
+        next(some)

@@ -127,7 +127,10 @@ def _own(asked: Asked) -> Source:
         )
     data = _data(asked)
     if data is None:
-        raise ConfigError(f"--model {asked.model} needs --data: circle-square or folder:DIR")
+        raise ConfigError(
+            f"--model {asked.model} needs --data: circle-square, dynamic-ct, camvid:DIR or "
+            "folder:DIR"
+        )
     settings = read_settings(asked.settings, "--set")
     choice = choose_network(asked.model, settings, data, asked.seed)
     network = choice.make()

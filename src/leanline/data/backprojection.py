@@ -42,7 +42,7 @@ def reconstruct(
     return out
 
 
-@numba.njit(cache=True, fastmath={"contract", "nsz"})
+@numba.njit(cache=True, nogil=True, fastmath={"contract", "nsz"})
 def _backproject(filtered, cosines, sines, out):  # type: ignore[no-untyped-def]
     """Add up the views over the inscribed circle, between detector pixels by straight lines."""
     views, size = filtered.shape

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from leanline.data.augmentation import Augmentation, make_augmentation
 from leanline.data.dataset import SPLITS, Task, check_index, check_split
 from leanline.data.memory import PictureMemory
 from leanline.data.picture_cache import cached
@@ -48,9 +49,11 @@ class CircleSquare:
         seed: of all pictures; the splits of one seed share no picture.
         cache: folder to keep made pictures in (about 330 kB each); None keeps none.
         memory: bytes of pictures to keep in memory; the default holds 1600.
+        crop: train on parts of this many pixels each way, cut out at random; None trains on whole
+            pictures.
 
     Raises:
-        ConfigError: a negative count, seed or memory.
+        ConfigError: a negative count, seed or memory, or a crop larger than the pictures.
     """
 
     train: int = 1000
@@ -59,6 +62,7 @@ class CircleSquare:
     seed: int = 0
     cache: str | Path | None = None
     memory: int = 2**29
+    crop: int | None = None
 
     task: ClassVar[Task] = "segmentation"
     in_channels: ClassVar[int] = 1
@@ -70,6 +74,12 @@ class CircleSquare:
             value = getattr(self, name)
             if value < 0:
                 raise ConfigError(f"CircleSquare({name}={value}): must not be negative")
+        if self._augmentation is not None:
+            self._augmentation.check(SIZE, SIZE)
+
+    @cached_property
+    def _augmentation(self) -> Augmentation | None:
+        return make_augmentation(None if self.crop is None else (self.crop, self.crop), False)
 
     @cached_property
     def _kept(self) -> PictureMemory:
@@ -91,6 +101,7 @@ class CircleSquareSplit(Dataset[tuple[Tensor, Tensor]]):
         self.data = data
         self.name = name
         self.folder = folder
+        self.augmentation = data._augmentation if name == "train" else None
 
     def __len__(self) -> int:
         length: int = getattr(self.data, self.name)

@@ -18,7 +18,7 @@ _STEP = 1.0  # between the points at which a ray looks for the tablet, in pixels
 _CROSSINGS = 64  # of a ray with the tablet's border, at most
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def line_integrals(  # type: ignore[no-untyped-def]
     angles, times, positions, vial, attenuations, centre, border, bubbles, out
 ):
@@ -70,7 +70,7 @@ def line_integrals(  # type: ignore[no-untyped-def]
             )
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def gas_fraction(bubbles, time, size):  # type: ignore[no-untyped-def]
     """Fraction of each pixel of the slice that is gas, by `FINE` x `FINE` points; [size, size]."""
     discs = np.empty((len(bubbles), 3))
@@ -92,7 +92,7 @@ def gas_fraction(bubbles, time, size):  # type: ignore[no-untyped-def]
     return out / FINE**2
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _slice_discs(bubbles, time, cosine, sine, discs):  # type: ignore[no-untyped-def]
     """Write (s, t, radius) of the discs that bubbles cut out of the slice; return how many."""
     count = 0
@@ -109,12 +109,12 @@ def _slice_discs(bubbles, time, cosine, sine, discs):  # type: ignore[no-untyped
     return count
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _chord(radius, aside):  # type: ignore[no-untyped-def]
     return 2.0 * np.sqrt(max(radius * radius - aside * aside, 0.0))
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _gas_on(s, discs, count, gas):  # type: ignore[no-untyped-def]
     """Write the intervals of a ray that are gas, in order and apart; return how many."""
     found = 0
@@ -143,7 +143,7 @@ def _gas_on(s, discs, count, gas):  # type: ignore[no-untyped-def]
     return last + 1
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _tablet_on(s, offset, cosine, sine, border, reach, crossings):  # type: ignore[no-untyped-def]
     """Write the intervals of a ray in the tablet; s is seen from its centre, t from the vial's."""
     squared = reach * reach - s * s

@@ -261,7 +261,7 @@ def _in_gel(
     return np.asarray(outside & (from_axis + radius <= vial.inner))
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _place_clear(places, radius, fits, placed):  # type: ignore[no-untyped-def]
     """Place, one after the other, the spheres that fit and overlap none that is placed."""
     for new in range(len(places)):

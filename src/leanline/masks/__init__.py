@@ -5,6 +5,7 @@ from leanline.masks.apply import (
     apply_masks,
     get_channel_masks,
     get_masks,
+    lift_masks,
     remove_masks,
     zero_filters,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "baked_copy",
     "get_channel_masks",
     "get_masks",
+    "lift_masks",
     "remove_masks",
     "zero_filters",
 ]

@@ -13,7 +13,7 @@ from torch.nn.utils import parametrize, prune
 from leanline.errors import ConfigError
 from leanline.masks.bake import bake_slot, bake_tensor, own_class
 from leanline.masks.mask import Mask
-from leanline.masks.slots import Slot, find_slots, hooks, pick_slot
+from leanline.masks.slots import Slot, find_slots, hooks, parametrizations_of, pick_slot
 
 _log = logging.getLogger(__name__)
 
@@ -134,6 +134,23 @@ def remove_masks(model: nn.Module) -> None:
             bake_slot(slots[name])
 
 
+def lift_masks(model: nn.Module) -> None:
+    """Take leanline's masks off again: what they held at zero has the stored values once more.
+
+    The counterpart of `remove_masks`, which keeps the zeros. Other parametrisations stay.
+    """
+    for slot in {id(slot): slot for slot in find_slots(model).values()}.values():
+        for module, attribute in slot.holders:
+            while (mask := _own(module, attribute)) is not None:
+                own_class(module)
+                stack = parametrizations_of(module, attribute)
+                if len(stack) == 1:
+                    parametrize.remove_parametrizations(module, attribute, False)
+                else:
+                    place = next(i for i, part in enumerate(stack) if part is mask)
+                    del stack[place]
+
+
 def _check(name: str, mask: Tensor, shape: tuple[int, ...]) -> None:
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
         kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
@@ -147,10 +164,7 @@ def _check(name: str, mask: Tensor, shape: tuple[int, ...]) -> None:
 def _own(module: nn.Module, attribute: str) -> Mask | None:
     if not parametrize.is_parametrized(module, attribute):
         return None
-    stacks = module.parametrizations
-    assert isinstance(stacks, nn.ModuleDict)
-    stack = stacks[attribute]
-    assert isinstance(stack, parametrize.ParametrizationList)
+    stack = parametrizations_of(module, attribute)
     return next((part for part in stack if isinstance(part, Mask)), None)
 
 
@@ -158,10 +172,7 @@ def _stored(slot: Slot) -> Tensor:
     """The parameter itself, below its masks."""
     module, attribute = slot.holders[0]
     if parametrize.is_parametrized(module, attribute):
-        stacks = module.parametrizations
-        assert isinstance(stacks, nn.ModuleDict)
-        stack = stacks[attribute]
-        assert isinstance(stack, parametrize.ParametrizationList)
+        stack = parametrizations_of(module, attribute)
         if all(isinstance(part, Mask) for part in stack):
             stored = stack.original
             assert isinstance(stored, Tensor)

@@ -14,15 +14,33 @@ from leanline.pruning.criteria import (
     StageWork,
     make_criterion,
 )
+from leanline.pruning.goal import Goal, Outcome
 from leanline.pruning.prune import prune
 from leanline.pruning.schedule import Schedule
 from leanline.pruning.select import select
-from leanline.pruning.stages import Stage, load_stage, read_stages
+from leanline.pruning.stages import Stage, delivered, load_stage, read_stages
+from leanline.pruning.stop_rules import (
+    AtFilters,
+    AtMetricDrop,
+    AtSpeedup,
+    Better,
+    StopRule,
+    Verdict,
+)
 from leanline.pruning.summary import Summary, sizes, summary
 from leanline.pruning.tracing import trace
 from leanline.pruning.weigh import weigh
 
 __all__ = [
+    "Better",
+    "delivered",
+    "Verdict",
+    "StopRule",
+    "Outcome",
+    "Goal",
+    "AtSpeedup",
+    "AtMetricDrop",
+    "AtFilters",
     "CRITERIA",
     "CleanReport",
     "Criterion",

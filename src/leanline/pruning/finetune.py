@@ -104,9 +104,9 @@ def described(thing: object) -> Any:
 
     A thing may describe itself by an attribute `description`; a function is known by its name.
     """
-    if is_dataclass(thing) and not isinstance(thing, type):
-        return {"name": type(thing).__name__, **asdict(thing)}
     given = getattr(thing, "description", None)
     if isinstance(given, Mapping):
         return {"name": type(thing).__name__, **given}
+    if is_dataclass(thing) and not isinstance(thing, type):
+        return {"name": type(thing).__name__, **asdict(thing)}
     return getattr(thing, "__qualname__", type(thing).__name__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -14,12 +14,15 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from leanline.graph import resolve_ignored
+from leanline.masks import apply_masks, baked_copy
 from leanline.pruning.criteria import Criterion, Lean
 from leanline.pruning.finetune import Finetune, described, state_of
+from leanline.pruning.goal import Goal
 from leanline.pruning.schedule import Schedule
 from leanline.pruning.select import fitting_count
 from leanline.pruning.stage_work import Task, Work
-from leanline.pruning.stages import Stage, record_stage, restore_stages
+from leanline.pruning.stages import DENSE, Stage
+from leanline.pruning.store import Store, judge_dense
 from leanline.pruning.tracing import trace
 from leanline.records.progress import bar
 from leanline.records.run import RunFolder
@@ -40,6 +43,7 @@ def prune(
     resume: bool = True,
     ignore: Sequence[str | nn.Module] = (),
     about: Mapping[str, Any] | None = None,
+    goal: Goal | None = None,
 ) -> Iterator[Stage]:
     """Prune a network in place, stage by stage, with retraining after each.
 
@@ -61,6 +65,9 @@ def prune(
         ignore: modules that are not pruned, by name, pattern or object.
         about: what else describes the run, such as names of model and data; a folder that was
             begun with another description is refused.
+        goal: when to stop before the schedule ends, and which stage is delivered: once the last
+            stage has been yielded, the model is put in the state after that one, which
+            ``goal.outcome(stages)`` names.
 
     Yields:
         A stage, when it is done; with ``resume``, first those that the folder holds.
@@ -92,26 +99,49 @@ def prune(
                     list(t.shape) for t in tree_leaves(example_inputs) if isinstance(t, Tensor)
                 ],
                 "finetune": described(finetune),
+                **({} if goal is None else {"goal": described(goal)}),
                 "initial_weights": checksum(state, {}),
             },
             resume=resume,
         )
     with run as folder:
-        done = () if folder is None else restore_stages(folder, model, finetune)
-        yield from done
+        store = Store(model, finetune, folder, goal)
+        measure = _measuring(task, goal, store)
+        store.begin()
+        yield from tuple(store.stages)
         with bar("pruning stages", total=schedule.steps) as progress:
-            progress.advance(len(done))
-            for index in range(len(done) + 1, schedule.steps + 1):
+            progress.advance(len(store.stages))
+            while len(store.stages) < schedule.steps and not store.outcome.finished:
+                index = len(store.stages) + 1
                 begin = time.perf_counter()
                 with torch.random.fork_rng(devices=_devices(model)):
                     torch.manual_seed(seed * 1_000_003 + index)
                     stage = Work(task, index, schedule.keep_at(index)).run()
+                    stage = replace(stage, measured=measure())
                 stage = replace(stage, seconds=time.perf_counter() - begin)
-                if folder is not None:
-                    record_stage(folder, model, finetune, stage)
+                store.commit(stage)
                 log.info("stage %d: %d filters, %s", index, stage.kept_filters, stage.metrics)
                 progress.advance(1, filters=stage.kept_filters)
                 yield stage
+        store.deliver()
+
+
+def _measuring(task: Task, goal: Goal | None, store: Store) -> Callable[[], dict[str, float]]:
+    """What a goal measures of the network as it is now; call this before the first stage."""
+    if goal is None:
+        return dict
+    apply_masks(task.model, _full_masks(task))  # from now on its parameters have fixed names
+    dense = baked_copy(task.model)
+    if store.stages:
+        before = {k: v for k, v in store.stages[0].measured.items() if k.startswith(DENSE)}
+    else:
+        before = judge_dense(task.model, task.finetune, goal)
+    return lambda: before | goal.measure(dense, task.model, task.example_inputs)
+
+
+def _full_masks(task: Task) -> dict[str, Tensor]:
+    graph = trace(task.model, task.example_inputs, task.ignore)
+    return {block.name: torch.ones(block.shape, dtype=torch.bool) for block in graph.filters}
 
 
 def _devices(model: nn.Module) -> list[int]:

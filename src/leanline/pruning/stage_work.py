@@ -9,6 +9,7 @@ from typing import final
 from torch import nn
 
 from leanline.errors import ConfigError
+from leanline.graph import following_once
 from leanline.masks import apply_masks, get_masks, zero_filters
 from leanline.pruning.clean import clean
 from leanline.pruning.criteria import Criterion, StagedCriterion
@@ -64,11 +65,12 @@ class Work:
                 something else than numbers.
         """
         criterion = self.task.criterion
-        if isinstance(criterion, StagedCriterion):
-            metrics = dict(criterion.run_stage(self))
-        else:
-            self.hold()
-            metrics = self._call()
+        with following_once():
+            if isinstance(criterion, StagedCriterion):
+                metrics = dict(criterion.run_stage(self))
+            else:
+                self.hold()
+                metrics = self._call()
         if not self.held or self.selected is None:
             raise ConfigError(f"{criterion!r} ended its stage without work.hold()")
         return Stage(self.index, self.keep, self.selected, metrics)

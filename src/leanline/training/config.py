@@ -27,7 +27,7 @@ class TrainingConfig:
         precision: "32-true" or "bf16-mixed", in Lightning Fabric's words.
         accelerator: "cpu", "cuda", "mps", or "auto" for the best there is.
         devices: how many; more than one trains data-parallel (DDP).
-        workers: processes that make pictures ahead; 0 makes them in the training process.
+        workers: processes that make pictures ahead; 0 makes them ahead in a thread.
 
     Raises:
         ConfigError: a value out of range.

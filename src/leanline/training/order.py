@@ -4,7 +4,9 @@ The same holds for crops and flips, which depend on the seed and on a picture's 
 stream of all pictures that the run reads, not on who reads it or what was read before.
 """
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
 
@@ -17,6 +19,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from leanline.data.augmentation import Augmentation
 from leanline.data.dataset import Split
 from leanline.training.config import TrainingConfig
+
+_AHEAD = 2  # batches that are read while a step is computed
 
 
 @lru_cache(maxsize=4)
@@ -84,8 +88,22 @@ def batches(
         num_workers=config.workers,
         generator=torch.Generator().manual_seed(0),  # else the global generator would be advanced
     )
-    for pair in loader:
+    for pair in _ahead(loader) if config.workers == 0 else loader:
         yield pair[0], pair[1]
+
+
+def _ahead(loader: Iterable[Any]) -> Iterator[Any]:
+    """Goes through a loader in order, reading the next batches in a thread meanwhile."""
+    source = iter(loader)
+    with ThreadPoolExecutor(1, "leanline-pictures") as reader:
+        waiting = deque(reader.submit(next, source, None) for _ in range(_AHEAD))
+        try:
+            while (pair := waiting.popleft().result()) is not None:
+                waiting.append(reader.submit(next, source, None))
+                yield pair
+        finally:
+            for later in waiting:
+                later.cancel()
 
 
 def in_order(
