@@ -3,7 +3,7 @@
 import pytest
 
 from leanline.errors import ConfigError
-from leanline.experiments.library import SCALES, load, names, titles
+from leanline.experiments.library import SCALES, load, names, scales, titles
 
 TOML = """
 title = "one"
@@ -17,8 +17,7 @@ name = "circle-square"
 """
 
 
-@pytest.mark.parametrize("name", names())
-@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize(("name", "scale"), [(n, scale) for n in names() for scale in scales(n)])
 def test_shipped(name, scale):
     config = load(name, scale)
     assert config.title == titles()[name][0]

@@ -130,20 +130,20 @@ def test_more_seeds_are_added(config, finished, tmp_path):
 
 
 def test_other_settings_are_refused(config, finished):
-    wanted = load(str(config), "small", ["seeds=[0]", "retraining.iterations=5", "parts=[]"])
-    outcome = run_experiment(wanted, finished, "tiny, small")
-    assert outcome.failures == {}  # all cells are finished: nothing is run
+    wanted = load(str(config), "small")
     with pytest.raises(RunError, match="another configuration"):
         run_experiment(wanted, finished, "other, small")
     with pytest.raises(RunError, match="already holds"):
         run_experiment(wanted, finished, "tiny, small", resume=False)
 
 
-def test_a_cell_that_fails_is_told(config, tmp_path):
-    changes = ["criteria=lean", "seeds=[0]", "parts=[]", "schedule.keep=0.01", "schedule.steps=1"]
+def test_what_fails_is_told_and_what_depends_on_it_is_not_begun(config, tmp_path):
+    changes = ["criteria=lean", "seeds=[0]", "parts=[]", "networks.msd4.training.lr=1e30"]
     outcome = run_experiment(load(str(config), "small", changes), tmp_path / "x", "tiny, small")
-    (problem,) = outcome.failures.values()
-    assert "give a keep of at least" in str(problem)
+    problems = {key: str(error) for key, error in outcome.failures.items()}
+    assert "diverged" in problems["msd4@stripes"]
+    assert "msd4@stripes failed" in problems["msd4@stripes lean 0"]
+    assert len(outcome.results) == 0
 
 
 def test_the_stage_of_a_fraction(config, tmp_path):

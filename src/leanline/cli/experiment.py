@@ -77,7 +77,8 @@ def experiment(
         from leanline.report.experiment import build_experiment
 
         if show_list:
-            _list(running, library.titles())
+            scales = {each: ", ".join(library.scales(each)) for each in library.names()}
+            _list(running, library.titles(), scales)
             return
         if name is None:
             raise ConfigError(f"give an experiment: {', '.join(library.names())}, or a TOML file")
@@ -121,9 +122,9 @@ def _cluster(workers: int | None, address: str | None, threads: int) -> Any:
     return None if count == 1 else Cluster(count)
 
 
-def _list(running: Session, titles: dict[str, tuple[str, str]]) -> None:
+def _list(running: Session, titles: dict[str, tuple[str, str]], scales: dict[str, str]) -> None:
     rows = [
-        {"experiment": name, "shows": title, "in the thesis": thesis}
+        {"experiment": name, "shows": title, "in the thesis": thesis, "scales": scales[name]}
         for name, (title, thesis) in titles.items()
     ]
     running.result({"command": "experiment", "experiments": rows}, table(rows, list(rows[0])))

@@ -140,7 +140,7 @@ def choose_data(name: str, settings: Mapping[str, Any]) -> DataChoice:
 
 
 def choose_network(
-    name: str, settings: Mapping[str, str], chosen: DataChoice, seed: int = 0
+    name: str, settings: Mapping[str, Any], chosen: DataChoice, seed: int = 0
 ) -> NetworkChoice:
     """A network for a data set; its channels come from the data unless settings say otherwise."""
     channels = {key: chosen.about[key] for key in ("in_channels", "out_channels")}

@@ -36,6 +36,12 @@ def titles() -> dict[str, tuple[str, str]]:
     }
 
 
+def scales(name: str) -> tuple[str, ...]:
+    """The scales that an experiment has."""
+    document = _document(_source(name), name)
+    return tuple(each for each in SCALES if each in document) or SCALES
+
+
 def load(name: str, scale: str, changes: Sequence[str] = ()) -> ExperimentConfig:
     """Read a configuration.
 
@@ -52,10 +58,10 @@ def load(name: str, scale: str, changes: Sequence[str] = ()) -> ExperimentConfig
     document = dict(_document(_source(name), name))
     if scale not in SCALES:
         raise ConfigError(f"scale {scale!r}: there are {', '.join(SCALES)}")
-    scales = {each: document.pop(each) for each in SCALES if each in document}
-    if scales and scale not in scales:
-        raise ConfigError(f"experiment {name} has no scale {scale!r}, but {', '.join(scales)}")
-    chosen = scales.get(scale, {})
+    tables = {each: document.pop(each) for each in SCALES if each in document}
+    if tables and scale not in tables:
+        raise ConfigError(f"experiment {name} has no scale {scale!r}, but {', '.join(tables)}")
+    chosen = tables.get(scale, {})
     if not isinstance(chosen, Mapping):
         raise ConfigError(f"experiment {name}: {scale} must be a table")
     values = merged(document, chosen)

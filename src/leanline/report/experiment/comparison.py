@@ -37,7 +37,10 @@ def filters_table(experiment: Experiment, pair: tuple[str, str]) -> Table | None
     values = judged(table, column)
     heads = {target: percent(float(target)) for target in _falling(values["target"])}
     dense = table[table["criterion"] == DENSE][column].dropna()
-    note = f"Unpruned: {metric.text(float(dense.iloc[0]))}. {_NOTE}" if len(dense) else _NOTE
+    note = f"Unpruned: {metric.text(float(dense.iloc[0]))}. " if len(dense) else ""
+    tested = table[(table["criterion"] != DENSE) & table[column].notna()]
+    off = float((tested["live"] / tested["keep"] - 1).abs().max())
+    note += f"The filters that are alive are within {percent(off)} of the headings. {_NOTE}"
     return _comparison(experiment, pair, values, heads, metric, "Filters kept", note)
 
 
@@ -129,8 +132,9 @@ def verdicts(experiment: Experiment, pair: tuple[str, str]) -> list[str]:
         return []
     values = judged(table, column)
     gaps = differences(values, experiment.reference)
+    gaps = gaps[gaps["runs"] > 1]  # one seed has no spread
     found: dict[str, list[str]] = {"ahead": [], "level": [], "behind": []}
-    for target in _falling(gaps["target"].unique()):
+    for target in _falling(gaps["target"]):
         apart = gaps[gaps["target"] == target]["apart"]
         kind = "behind" if (apart < 0).any() else "ahead" if (apart > 0).all() else "level"
         found[kind].append(percent(float(target)))
