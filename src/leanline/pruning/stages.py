@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from leanline.errors import CheckpointError, ConfigError
 from leanline.masks import (
+    Mask,
     apply_channel_masks,
     apply_masks,
     get_channel_masks,
@@ -88,7 +89,12 @@ def load_state(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Ten
     lift_masks(model)
     apply_masks(model, in_order(part(_FILTERS)))
     apply_channel_masks(model, in_order(part(_CHANNELS)))
-    model.load_state_dict(part(_MODEL))
+    values = part(_MODEL)
+    for path, module in model.named_modules():
+        saved = values.get(f"{path}.mask") if isinstance(module, Mask) else None
+        if saved is not None:  # a mask of single entries, from torch.nn.utils.prune, is larger
+            module.mask = saved.to(module.mask.device).clone()
+    model.load_state_dict(values)
     return part(_FINETUNE)
 
 
