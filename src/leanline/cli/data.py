@@ -74,11 +74,11 @@ def make(
     --set-data size=256
     """
     with session(as_json, progress, debug) as running:
-        from leanline.cli.choices import read_settings
         from leanline.cli.pictures import write_folder
         from leanline.data import make as make_data
         from leanline.data.dataset import SPLITS
         from leanline.data.registry import NAMED
+        from leanline.experiments.choices import read_settings
 
         if name not in NAMED:
             raise ConfigError(
