@@ -82,34 +82,29 @@ def _on_workers(
     with connect(cluster) as client:
         running: dict[Any, str] = {}
         done: set[str] = set()
-        try:
-            while waiting or running:
-                for key in _ready(waiting, done, failures, tasks):
-                    task = waiting.pop(key)
-                    running[client.submit(task.function, task.argument, pure=False)] = key
-                if not running:
-                    continue
-                try:
-                    finished = wait(
-                        list(running), timeout=_LOOK, return_when="FIRST_COMPLETED"
-                    ).done
-                except TimeoutError:
-                    finished = set()
-                for future in finished:
-                    key = running.pop(future)
-                    error = future.exception() if future.status != "finished" else None
-                    if isinstance(error, KilledWorker) and left[key]:
-                        left[key] -= 1
-                        waiting[key] = tasks[key]
-                    elif isinstance(error, LeanlineError):
-                        failures[key] = error
-                    elif error is not None:
-                        raise error
-                    else:
-                        done.add(key)
-                look(len(done) + len(failures))
-        finally:
-            client.cancel(list(running))
+        while waiting or running:
+            for key in _ready(waiting, done, failures, tasks):
+                task = waiting.pop(key)
+                running[client.submit(task.function, task.argument, pure=False)] = key
+            if not running:
+                continue
+            try:
+                finished = wait(list(running), _LOOK, return_when="FIRST_COMPLETED").done
+            except TimeoutError:
+                finished = set()
+            for future in finished:
+                key = running.pop(future)
+                error = future.exception() if future.status != "finished" else None
+                if isinstance(error, KilledWorker) and left[key]:
+                    left[key] -= 1
+                    waiting[key] = tasks[key]
+                elif isinstance(error, LeanlineError):
+                    failures[key] = error
+                elif error is not None:
+                    raise error
+                else:
+                    done.add(key)
+            look(len(done) + len(failures))
     return failures
 
 

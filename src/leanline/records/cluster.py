@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -41,6 +43,9 @@ class Cluster:
 def connect(cluster: Cluster) -> Iterator[Any]:
     """A Dask client of a cluster, which is started for it unless it runs already.
 
+    When the context ends, what the client still waits for is given up, and a cluster that was
+    started is ended, undisturbed by Ctrl-C: Dask's own shutdown does not bear it.
+
     Raises:
         RunError: Dask is not installed, or its scheduler does not answer.
     """
@@ -49,28 +54,45 @@ def connect(cluster: Cluster) -> Iterator[Any]:
     except ImportError as error:
         raise RunError("Dask is not installed; pip install leanline[cluster]") from error
     with contextlib.ExitStack() as stack:
+        ending = stack.enter_context(contextlib.ExitStack())
         if cluster.scheduler == SLURM:
             jobs = stack.enter_context(_slurm())
             jobs.scale(jobs=cluster.workers or 1)
-            yield stack.enter_context(Client(jobs))
-            return
-        if cluster.scheduler is not None:
+            client = Client(jobs)
+        elif cluster.scheduler is not None:
             try:
-                yield stack.enter_context(Client(cluster.scheduler, timeout=_PATIENCE))
+                client = Client(cluster.scheduler, timeout=_PATIENCE)
             except OSError as error:
                 raise RunError(
                     f"no Dask scheduler answers at {cluster.scheduler}: {error}"
                 ) from error
-            return
-        local = LocalCluster(
-            n_workers=cluster.workers,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address=None,
-            silence_logs=logging.ERROR,  # that a worker was killed is no news to who killed it
-        )
-        stack.enter_context(local)
-        yield stack.enter_context(Client(local))
+        else:
+            local = LocalCluster(
+                n_workers=cluster.workers,
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address=None,
+                silence_logs=logging.ERROR,  # that a worker was killed is no news to who killed it
+            )
+            client = Client(stack.enter_context(local))
+        stack.enter_context(client)
+        try:
+            yield client
+        finally:
+            ending.enter_context(_ignored_interrupts())
+
+
+@contextlib.contextmanager
+def _ignored_interrupts() -> Iterator[None]:
+    """Ignore Ctrl-C until the context ends; outside the main thread it does not come anyway."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _slurm() -> Any:
