@@ -26,8 +26,8 @@ from leanline.pruning import (
     load_stage,
     prune,
     read_stages,
+    stop_rules,
 )
-from leanline.pruning import goal as goal_module
 from leanline.pruning.speed import Speed, measure_speed
 from leanline.records.run import RunFolder
 
@@ -157,7 +157,7 @@ def test_a_target_ends_the_run_and_limits_hold(monkeypatch, tmp_path) -> None:
         speed = next(speeds)
         return Speed(speed, 100 / speed)
 
-    monkeypatch.setattr(goal_module, "measure_speed", measure)
+    monkeypatch.setattr(stop_rules, "measure_speed", measure)
     accuracies = (0.9, 0.9, 0.885, 0.9)
     goal = Goal((AtSpeedup(10, threads=2), drop(), AtFilters(14)))
     model = network()

@@ -71,7 +71,7 @@ def connect(cluster: Cluster) -> Iterator[Any]:
                 n_workers=cluster.workers,
                 threads_per_worker=1,
                 processes=True,
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",
                 silence_logs=logging.ERROR,  # that a worker was killed is no news to who killed it
             )
             client = Client(stack.enter_context(local))
