@@ -41,7 +41,9 @@ def _parts(experiment: Experiment, pair: tuple[str, str]) -> Iterator[str]:
     filters, times = filters_table(experiment, pair), time_table(experiment, pair)
     if filters:
         yield "At equal filters, on test pictures:\n\n" + _markdown(filters)
-    yield " ".join(verdicts(experiment, pair))
+    said = verdicts(experiment, pair)
+    if said:
+        yield " ".join(said)
     if times:
         yield "At equal milliseconds, on validation pictures:\n\n" + _markdown(times)
 
