@@ -1,7 +1,8 @@
 """Runs a sweep on two worker processes, which are killed at random moments.
 
-`kill_workers.py CONFIG OUT KILLS`; prints how many kills struck. In a process of its own, since
-Dask's workers are new processes that import the main module again.
+`kill_workers.py CONFIG OUT KILLS`; prints how many kills struck, and how many cells failed. With
+`slurm` for KILLS the workers are a job of Slurm. In a process of its own, since Dask's workers are
+new processes that import the main module again.
 """
 
 import os
@@ -45,9 +46,14 @@ def kill_at_random(out: Path, kills: int, total: int, struck: list[int]) -> None
 
 
 def main() -> None:
-    config, out, kills = load(sys.argv[1], "small"), Path(sys.argv[2]), int(sys.argv[3])
+    config, out = load(sys.argv[1], "small"), Path(sys.argv[2])
     out.mkdir(parents=True)
     sweep = Sweep.of(config, out)
+    if sys.argv[3] == "slurm":
+        print(0, len(run_sweep(sweep, Cluster(1, "slurm"))))
+        write_results(collect(sweep), out)
+        return
+    kills = int(sys.argv[3])
     total = 3 * len(sweep.cells)
     struck: list[int] = []
     killer = threading.Thread(target=kill_at_random, args=(out, kills, total, struck), daemon=True)

@@ -1,6 +1,7 @@
 """A tiny experiment from its configuration to its report, whole, broken off and killed."""
 
 import json
+import os
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -92,19 +93,57 @@ def test_a_run_that_was_broken_off_goes_on(config, finished, tmp_path, monkeypat
     assert same(outcome.results, read_results(finished))
 
 
-def test_killed_workers_change_nothing(config, finished, tmp_path):
+def sweep_in_a_process(*arguments: object, **environment: str) -> tuple[int, int]:
+    """Kills that struck, and cells that failed."""
     script = Path(__file__).with_name("kill_workers.py")
     done = subprocess.run(
-        [sys.executable, script, config, tmp_path / "killed", "3"],
+        [sys.executable, script, *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
+        env={**os.environ, **environment},
+        timeout=500,
     )
     assert done.returncode == 0, done.stderr
     struck, failures = map(int, done.stdout.split())
+    return struck, failures
+
+
+def test_killed_workers_change_nothing(config, finished, tmp_path):
+    struck, failures = sweep_in_a_process(config, tmp_path / "killed", 3)
     assert struck > 0
     assert failures == 0
     assert same(read_results(tmp_path / "killed"), read_results(finished))
+
+
+SBATCH = """#!/bin/sh
+for last in "$@"; do :; done
+cp "$last" "$0.job"
+setsid sh "$0.job" > "$0.log" 2>&1 &
+echo "Submitted batch job $!"
+"""
+
+
+def test_slurm(config, finished, tmp_path):
+    commands = {"sbatch": SBATCH, "scancel": '#!/bin/sh\nkill -TERM -- "-$1"\n'}
+    for name, text in commands.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    _, failures = sweep_in_a_process(
+        config,
+        tmp_path / "out",
+        "slurm",
+        PATH=f"{tmp_path}:{os.environ['PATH']}",
+        DASK_JOBQUEUE__SLURM__CORES="1",
+        DASK_JOBQUEUE__SLURM__MEMORY="1GB",
+    )
+    assert failures == 0
+    assert same(read_results(tmp_path / "out"), read_results(finished))
+
+
+def test_slurm_needs_to_know_its_jobs():
+    with pytest.raises(RunError, match="the cores of a job"), connect(Cluster(scheduler="slurm")):
+        pass
 
 
 def same(table: pd.DataFrame, other: pd.DataFrame) -> bool:

@@ -97,12 +97,14 @@ def _ignored_interrupts() -> Iterator[None]:
 
 def _slurm() -> Any:
     try:
+        import dask
         from dask_jobqueue.slurm import SLURMCluster
     except ImportError as error:
         raise RunError("dask-jobqueue is not installed; pip install leanline[cluster]") from error
-    try:
-        return SLURMCluster()
-    except ValueError as error:  # cores and memory of a job are not set
-        raise RunError(
-            f"Slurm: {error}. Set them in the jobqueue.slurm part of Dask's configuration"
-        ) from error
+    for name in ("cores", "memory"):
+        if dask.config.get(f"jobqueue.slurm.{name}", None) is None:
+            raise RunError(
+                f"Slurm: the {name} of a job are not known; set jobqueue.slurm.{name} in Dask's "
+                f"configuration, or DASK_JOBQUEUE__SLURM__{name.upper()} in the environment"
+            )
+    return SLURMCluster()
