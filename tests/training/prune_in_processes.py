@@ -16,9 +16,10 @@ from leanline.training import Retrain, TrainingConfig
 
 
 class Bars:
-    """Noisy pictures with a bright left part."""
+    """Noisy pictures with a bright left part, of which some pixels do not count."""
 
     task, in_channels, out_channels = "segmentation", 1, 2
+    ignore, class_weights = 255, (0.3, 1.7)  # pictures do not weigh the same
 
     def split(self, name):
         generator = torch.Generator().manual_seed(len(name))
@@ -26,14 +27,15 @@ class Bars:
         for index in range(6):
             labels[index, :, : 3 + index] = 1
         images = labels[:, None] + 0.3 * torch.randn(6, 1, 12, 12, generator=generator)
-        return list(zip(images, labels, strict=True))
+        labels[:3, :6] = self.ignore
+        return list(zip(images, labels, strict=True))[: 6 if name == "train" else 5]
 
 
 def main(devices: int, out: Path) -> None:
     """Prune a small network with the global batch over all processes."""
     torch.set_num_threads(1)
     model = MSD(4, 1, 2, seed=0)
-    config = TrainingConfig(iterations=3, batch_size=4, lr=1e-3, devices=devices)
+    config = TrainingConfig(iterations=3, batch_size=2, lr=1e-3, devices=devices)
     stages = list(
         prune(
             model,

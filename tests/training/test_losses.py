@@ -33,6 +33,22 @@ def test_nll_agrees_with_a_sum_by_hand(ignore, weights):
     assert value.item() == pytest.approx(by_hand(logits, labels, ignore, weights), rel=1e-5)
 
 
+@pytest.mark.parametrize("ignore", [None, 2])
+@pytest.mark.parametrize("weights", [None, (0.5, 2.0, 1.0)])
+def test_parts_of_a_batch_weigh_what_they_count(ignore, weights):
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(3, 3, 7, generator=generator)
+    labels = torch.randint(0, 3, (3, 7), generator=generator)
+    labels[0] = 2
+    loss = NLL(ignore, weights)
+    parts = [
+        (loss(*part), loss.weight(part[1]))
+        for part in zip(logits.split(1), labels.split(1), strict=True)
+    ]
+    mean = sum(float(value) * weight for value, weight in parts) / sum(w for _, w in parts)
+    assert float(loss(logits, labels)) == pytest.approx(mean, rel=1e-5)
+
+
 def test_a_batch_that_is_all_ignored_changes_nothing():
     logits = torch.zeros(1, 2, 3, requires_grad=True)
     loss = NLL(ignore=9)(logits, torch.full((1, 3), 9))

@@ -18,6 +18,12 @@ def has_batch_norms(model: nn.Module) -> bool:
     return any(True for _ in _tracking(model))
 
 
+def running_statistics(model: nn.Module) -> list[Tensor]:
+    """The running means and variances of a model, its own tensors."""
+    found = ((norm.running_mean, norm.running_var) for norm in _tracking(model))
+    return [tensor for pair in found for tensor in pair if tensor is not None]
+
+
 @torch.no_grad()
 def reestimate(model: nn.Module, batches: Iterable[Images]) -> None:
     """Replace the running mean and variance of all batch norms by those of some batches.

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from leanline.data.dataset import ImagingDataset
 from leanline.errors import CheckpointError, ConfigError, ModelError
 from leanline.records.progress import bar
-from leanline.training.batch_norm import has_batch_norms, reestimate
+from leanline.training.batch_norm import has_batch_norms, reestimate, running_statistics
 from leanline.training.config import TrainingConfig
 from leanline.training.fabric import Forward, Runner, as_it_is, make_fabric
-from leanline.training.losses import Loss
+from leanline.training.losses import Loss, Weighted
 from leanline.training.moments import make_adam, plain_parameters, read_moments, write_moments
 from leanline.training.order import batches, in_order
 from leanline.training.task import loss_for, meter_for
@@ -68,6 +68,9 @@ class Trainer:
     def fit(self, iterations: int | None = None, epochs: float | None = None) -> float:
         """Trains, and returns the mean loss of the steps (NaN of none).
 
+        On several devices the gradient is that of the whole batch. Batch norms see the part of a
+        device alone; at the end their running statistics are made equal everywhere.
+
         Args:
             iterations: number of steps; by default `config.iterations`.
             epochs: instead of iterations: passes over the training pictures, rounded up to steps.
@@ -99,8 +102,11 @@ class Trainer:
                             f"diverged; use a smaller step than lr={self.config.lr:g}, or look "
                             "for NaN in the network's weights"
                         )
+        with torch.no_grad():
+            for statistic in running_statistics(self.model):
+                statistic.copy_(self._mean_over_devices(statistic))
         mean = torch.tensor([total / count if count else math.nan], dtype=torch.float64)
-        return float(self._sum_over_devices(mean) / self._fabric.world_size)
+        return float(self._mean_over_devices(mean))
 
     def measure_batch_norms(self, count: int) -> None:
         """Replaces the running statistics of batch norms by those of the next training batches.
@@ -142,14 +148,17 @@ class Trainer:
         was_training = self.model.training
         self._module.eval()
         own_batch = self.config.batch_size // self.config.devices
-        with torch.no_grad():
+        with torch.no_grad(), fabric.autocast():
             for images, targets in in_order(
                 data, own_batch, length, fabric.global_rank, fabric.world_size
             ):
                 images, targets = fabric.to_device((images, targets))
-                output = self._module(images)
+                # not the wrapped module: devices that wait for one another at every forward pass
+                # would need equal numbers of batches
+                output = self._runner(images).float()
                 loss = float(self._loss(output, targets))
-                losses += torch.tensor([loss * len(images), len(images)], dtype=torch.float64)
+                weight = self._weight(targets)
+                losses += torch.tensor([loss * weight, weight], dtype=torch.float64)
                 meter.update(output, targets)
         self._module.train(was_training)
         sums = self._sum_over_devices(torch.cat((losses, meter.sums().cpu())))
@@ -185,8 +194,8 @@ class Trainer:
         self._parameters = plain_parameters(self.model)
         self._optimizer = make_adam(self.model, self.config)
         write_moments(self._optimizer, self.model, moments)
-        runner = Runner(self.model, self._forward(self.model))
-        setup: tuple[Any, Any] = self._fabric.setup(runner, self._optimizer)
+        self._runner = Runner(self.model, self._forward(self.model))
+        setup: tuple[Any, Any] = self._fabric.setup(self._runner, self._optimizer)
         self._module, self._stepper = setup
 
     def _sum_over_devices(self, numbers: Tensor) -> Tensor:
@@ -196,11 +205,27 @@ class Trainer:
         assert isinstance(reduced, Tensor)
         return reduced.cpu()
 
+    def _mean_over_devices(self, numbers: Tensor) -> Tensor:
+        return self._sum_over_devices(numbers) / self._fabric.world_size
+
+    def _weight(self, targets: Tensor) -> float:
+        """What the loss of a batch counts in the mean over several batches or devices."""
+        weighted = isinstance(self._loss, Weighted)
+        return self._loss.weight(targets) if weighted else float(len(targets))
+
+    def _relative_weight(self, targets: Tensor) -> float:
+        """The weight of this device's part of a batch, 1 on the average of the devices."""
+        if self._fabric.world_size == 1:
+            return 1.0
+        weight = self._weight(targets)
+        mean = float(self._mean_over_devices(torch.tensor([weight], dtype=torch.float64)))
+        return weight / mean if mean else 1.0
+
     def _one_step(self, images: Tensor, targets: Tensor) -> Tensor:
         for group in self._optimizer.param_groups:
             group["lr"] = self.config.lr_at(self.step)
         images, targets = self._fabric.to_device((images, targets))
-        loss = self._loss(self._module(images), targets)
+        loss = self._loss(self._module(images), targets) * self._relative_weight(targets)
         self._fabric.backward(loss)
         self._stepper.step()
         self._stepper.zero_grad()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -13,6 +13,15 @@ from leanline.errors import ConfigError
 
 Loss: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """(output of the network, target) to a scalar to minimise."""
+
+
+@runtime_checkable
+class Weighted(Protocol):
+    """A loss that is a mean in which not all pictures weigh the same."""
+
+    def weight(self, targets: Tensor) -> float:
+        """What the loss of a batch counts in the mean over several batches."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,14 @@ class NLL:
         if not bool((labels != self.ignore).any()):
             return logits.sum() * 0.0
         return F.cross_entropy(logits, labels, weights, ignore_index=self.ignore)
+
+    def weight(self, targets: Int[Tensor, "batch *size"]) -> float:
+        """The sum of the weights of all pixels that count."""
+        counted = targets if self.ignore is None else targets[targets != self.ignore]
+        if self.weights is None:
+            return float(counted.numel())
+        pixels = torch.bincount(counted.flatten(), minlength=len(self.weights)).cpu().double()
+        return float(pixels @ torch.tensor(self.weights, dtype=torch.float64))
 
 
 @dataclass(frozen=True)
