@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -174,6 +176,38 @@ def test_other_settings_are_refused(config, finished):
         run_experiment(wanted, finished, "other, small")
     with pytest.raises(RunError, match="already holds"):
         run_experiment(wanted, finished, "tiny, small", resume=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("retraining.iterations=5", "finetune.training.iterations was 4, now 5"),
+        ("schedule.keep=0.4", "schedule.keep was 0.3, now 0.4"),
+        ("training.iterations=8", "training.iterations was 16, now 8"),
+        ("data.stripes.val_pictures=1", "pictures was null, now 1"),
+        ("data.stripes.settings.flip=true", "data.settings.flip was not set, now true"),
+        ("networks.msd4.settings.depth=5", "model.settings.depth was 4, now 5"),
+    ],
+)
+def test_what_is_done_is_not_taken_for_something_else(config, finished, change, told):
+    with pytest.raises(RunError, match=f"other settings: .*{re.escape(told)}"):
+        run_experiment(load(str(config), "small", [change]), finished, "tiny, small")
+
+
+def test_more_stages_are_judged_where_their_weights_were_kept(config, finished, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder)
+    for file in folder.rglob("test.json"):
+        found = json.loads(file.read_text())
+        if "2" in found:
+            del found["2"]
+            file.write_text(json.dumps(found))
+    outcome = run_experiment(load(str(config), "small", ["parts=[]"]), folder, "tiny, small")
+    assert same(outcome.results, read_results(finished))
+    wanted = load(str(config), "small", ["parts=[]", "judged_at=[0.9]"])
+    outcome = run_experiment(wanted, folder, "tiny, small")
+    assert len(outcome.failures) == 4
+    assert all("has no weights" in str(error) for error in outcome.failures.values())
 
 
 def test_what_fails_is_told_and_what_depends_on_it_is_not_begun(config, tmp_path):

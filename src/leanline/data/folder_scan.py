@@ -47,6 +47,8 @@ def scan_folder(root: Path, target: str | None) -> FolderScan:
     firsts = [scan.pairs[split][0] for split in SPLITS if scan.pairs[split]]
     for pair in firsts[1:]:
         _check_channels(scan, firsts[0], pair)
+    if firsts and scan.target == "clean":
+        _check_units(scan, firsts[0])
     return scan
 
 
@@ -155,6 +157,16 @@ def _check_channels(scan: FolderScan, first: Pair, other: Pair) -> None:
                 f"{path} holds {_depth(header)} and {other_path} {_depth(other_header)}, which "
                 "are different units; save all in one kind"
             )
+
+
+def _check_units(scan: FolderScan, pair: Pair) -> None:
+    """Reports clean pictures of other bits than the images, which go through the same scaling."""
+    scales = (pair.image_header.full_scale, pair.target_header.full_scale)
+    if None not in scales and scales[0] != scales[1]:
+        scan.problems.append(
+            f"{pair.image} holds {_depth(pair.image_header)} and {pair.target} "
+            f"{_depth(pair.target_header)}, which are different units; save both in one kind"
+        )
 
 
 def _size(header: Header) -> str:

@@ -6,7 +6,7 @@ import functools
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,22 +168,37 @@ class Cell:
         last = self.pair.network_config.schedule.steps
         return self.sizes_file(last).exists() and len(self.stages()) == last
 
-    def network_at(self, stage: int, dense: nn.Module) -> nn.Module:
-        """Give a dense network the masks of a stage, and its weights where they were kept."""
+    @property
+    def not_tested(self) -> tuple[int, ...]:
+        """The stages that are still to be judged on test pictures."""
+        tested = read_json(self.test_file) if self.test_file.exists() else {}
+        return tuple(stage for stage in self.judged if str(stage) not in tested)
+
+    def masked_at(self, stage: int, dense: nn.Module) -> nn.Module:
+        """Give a dense network the masks of a stage; it keeps its own weights."""
         tensors, _ = load_tensors(self.masks_file(stage))
-
-        def part(prefix: str) -> dict[str, Tensor]:
-            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-        apply_masks(dense, part(_FILTERS))
-        apply_channel_masks(dense, part(_CHANNELS))
-        weights = part(_WEIGHTS)
-        if weights:
-            try:
-                dense.load_state_dict(weights)
-            except RuntimeError as error:
-                raise CheckpointError(f"{self.masks_file(stage)}: {error}") from error
+        apply_masks(dense, _part(tensors, _FILTERS))
+        apply_channel_masks(dense, _part(tensors, _CHANNELS))
         return dense.eval()
+
+    def network_at(self, stage: int, dense: nn.Module) -> nn.Module:
+        """Give a dense network the masks and the weights of a stage that is judged.
+
+        Raises:
+            RunError: its weights were not kept.
+        """
+        weights = _part(load_tensors(self.masks_file(stage))[0], _WEIGHTS)
+        if not weights:
+            raise RunError(
+                f"{self.masks_file(stage)} has no weights: when stage {stage} was done, judged_at "
+                "did not name it; it can be judged by an experiment in another folder"
+            )
+        masked = self.masked_at(stage, dense)
+        try:
+            masked.load_state_dict(weights)
+        except RuntimeError as error:
+            raise CheckpointError(f"{self.masks_file(stage)}: {error}") from error
+        return masked
 
 
 def train_dense(pair: Pair) -> None:
@@ -231,13 +246,13 @@ def prune_cell(cell: Cell) -> None:
 
 def judge_cell(cell: Cell) -> None:
     """Judge the chosen stages of a cell on test pictures, once."""
-    if cell.test_file.exists():
+    if not cell.not_tested:
         return
     pair = cell.pair
     _, chosen = pair.open()
-    found = {}
+    found = read_json(cell.test_file) if cell.test_file.exists() else {}
     with limited_threads(pair.config.threads):
-        for stage in cell.judged:
+        for stage in cell.not_tested:
             model = cell.network_at(stage, pair.dense()).to(pair.config.accelerator)
             pictures = pair.data_config.test_pictures
             found[str(stage)] = _judge(pair, model, chosen, "test", pictures)
@@ -312,6 +327,10 @@ def _keep(cell: Cell, stage: Stage, model: nn.Module, example: Tensor) -> None:
         tensors |= {f"{_WEIGHTS}{name}": value for name, value in model.state_dict().items()}
     save_tensors(cell.masks_file(stage.index), tensors)
     write_text(cell.sizes_file(stage.index), canonical(_sizes(model, example)) + "\n")
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 def _sizes(model: nn.Module, example: Tensor) -> dict[str, list[int]]:

@@ -112,6 +112,11 @@ def read_settings(pairs: Sequence[str] | None, option: str) -> dict[str, str]:
     return settings
 
 
+def changing_pictures(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a data set without those that change no picture, such as a cache."""
+    return {key: value for key, value in settings.items() if key not in _NOT_THE_PICTURES}
+
+
 def choose_data(name: str, settings: Mapping[str, Any]) -> DataChoice:
     """Open a data set.
 
@@ -129,7 +134,7 @@ def choose_data(name: str, settings: Mapping[str, Any]) -> DataChoice:
             raise ConfigError(f"data set {name!r} has no pictures in split {split!r}; give some")
     about = {
         "name": name,
-        "settings": {k: v for k, v in settings.items() if k not in _NOT_THE_PICTURES},
+        "settings": changing_pictures(settings),
         "task": dataset.task,
         "in_channels": dataset.in_channels,
         "out_channels": dataset.out_channels,

@@ -81,7 +81,7 @@ def collect_structure(sweep: Sweep) -> None:
         tensors = {DENSE: torch.from_numpy(dense)}
         kept = {}
         for cell in _first_seed(sweep, pair):
-            matrix = adjacency(cell.network_at(stage, pair.dense()), example)
+            matrix = adjacency(cell.masked_at(stage, pair.dense()), example)
             if matrix is not None:
                 tensors[cell.criterion] = torch.from_numpy(matrix)
                 kept[cell.criterion] = cell.sizes(stage)["filters"]

@@ -11,6 +11,7 @@ import pandas as pd
 
 from leanline.errors import LeanlineError, RunError
 from leanline.experiments.config import ExperimentConfig
+from leanline.experiments.consistency import check_settings
 from leanline.experiments.networks import network_facts
 from leanline.experiments.pictures import collect_pictures, collect_structure
 from leanline.experiments.results import collect, write_results
@@ -56,8 +57,8 @@ def run_experiment(
 ) -> Outcome:
     """Run all cells of an experiment that are not done yet, and put their results together.
 
-    The folder may be given again with more networks, rules or seeds: what is there is taken. Cells
-    whose own settings differ are refused.
+    The folder may be given again with more networks, rules or seeds: what is there is taken.
+    Settings that differ from those of a network that is trained or pruned there are refused.
 
     Args:
         config: the experiment.
@@ -76,6 +77,7 @@ def run_experiment(
     if not resume and (folder / SETTINGS).exists():
         raise RunError(f"{folder} already holds an experiment; resume it, or choose another folder")
     with RunFolder.open(folder, {"command": "experiment", "experiment": name}):
+        check_settings(sweep)
         settings = {"name": name, "config": plain(asdict(config)), **(about or {})}
         write_text(folder / SETTINGS, canonical(settings, indent=2) + "\n")
         failures = run_sweep(sweep, cluster)

@@ -92,9 +92,7 @@ def run_sweep(sweep: Sweep, cluster: Cluster | None) -> Mapping[str, LeanlineErr
         if sweep.of_pair(pair) and pair.key not in failures
         if not pair.test_file.exists()
     }
-    judging |= {
-        f"{cell.key} test": Task(judge_cell, cell) for cell in pruned if not cell.test_file.exists()
-    }
+    judging |= {f"{cell.key} test": Task(judge_cell, cell) for cell in pruned if cell.not_tested}
     failures |= _run(judging, "judging", len(judging), (), cluster)
     for key, error in failures.items():
         log.warning("%s: %s", key, error)

@@ -148,7 +148,7 @@ def _maker(
     cell: Cell, stage: int, example: Tensor, compiled: Callable[[nn.Module], nn.Module]
 ) -> Callable[[], nn.Module]:
     def make() -> nn.Module:
-        network = cell.network_at(stage, cell.pair.dense()).to(example.device)
+        network = cell.masked_at(stage, cell.pair.dense()).to(example.device)
         with torch.no_grad():
             return compiled(network)
 
