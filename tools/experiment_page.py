@@ -3,8 +3,8 @@
 ``python tools/experiment_page.py docs/results.md runs/circle-square [...]`` replaces, for each
 network and data set of the folders, what stands in the page between
 ``<!-- NETWORK@DATA: begin -->`` and ``<!-- NETWORK@DATA: end -->``, and copies figures beside it
-that the page names as ``images/NETWORK--DATA-....svg``; the networks' answers to two test pictures are
-drawn where it names ``images/NETWORK--DATA-answers.jpg``.
+that the page names as ``images/NETWORK--DATA-....svg``. Where it names
+``images/NETWORK--DATA-answers.jpg``, the networks' answers to two test pictures are drawn.
 """
 
 from __future__ import annotations
