@@ -3,7 +3,8 @@
 ``python tools/experiment_page.py docs/results.md runs/circle-square [...]`` replaces, for each
 network and data set of the folders, what stands in the page between
 ``<!-- NETWORK@DATA: begin -->`` and ``<!-- NETWORK@DATA: end -->``, and copies figures beside it
-that the page names as ``images/NETWORK-DATA-....svg``.
+that the page names as ``images/NETWORK--DATA-....svg``. Where it names
+``images/NETWORK--DATA-answers.jpg``, the networks' answers to two test pictures are drawn.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from answers import draw_answers
+
 from leanline.records.atomic import write_text
 from leanline.report.experiment import build_experiment
 from leanline.report.experiment.comparison import filters_table, time_table, verdicts
 from leanline.report.experiment.data import Experiment, read_experiment
+from leanline.report.experiment.pictures import answers_gallery
 from leanline.report.tables import Table
 
 
@@ -33,6 +37,10 @@ def main() -> None:
         experiment = read_experiment(folder)
         for pair in experiment.pairs:
             text = _replaced(text, "@".join(pair), "\n\n".join(_parts(experiment, pair)))
+            name = f"images/{'--'.join(pair)}-answers.jpg"
+            gallery = answers_gallery(experiment, pair)
+            if gallery is not None and f"({name})" in text:
+                draw_answers(gallery, given.page.parent / name)
         _copy_figures(text, folder / "figures", given.page.parent)
     write_text(given.page, text)
 

@@ -16,6 +16,7 @@ from leanline.records.configuration import canonical
 from leanline.records.tensors import save_tensors
 
 IMAGES, TRUTH, FACTS = "images", "truth", "facts"
+_ANSWERS_AT = 0.05  # few filters, yet most networks still work
 _MATRIX_AT = 0.1  # Figure A2: "pruned to a ratio of 10%"
 
 
@@ -37,7 +38,8 @@ def structure_file(pair: Pair) -> Path:
 def collect_pictures(config: ExperimentConfig, sweep: Sweep, root: Path) -> None:
     """Write down the first test pictures of each data set, and each network's answers to them.
 
-    Answers are those of the first seed, at the last stage; what is there is not made again.
+    Answers are those of the first seed, at the stage nearest to 5 %; what is there is not made
+    again.
     """
     for name, wanted in config.data.items():
         file = data_file(root, name)
@@ -53,13 +55,13 @@ def collect_pictures(config: ExperimentConfig, sweep: Sweep, root: Path) -> None
         dataset = opened(pair.data_config).dataset
         images, _ = sample_pictures(dataset, config.sample)
         tensors = {DENSE: answer_of(pair.dense(), images, dataset)}
+        stage = pair.stage_at(_ANSWERS_AT)
         kept = {}
         for cell in _first_seed(sweep, pair):
-            last = pair.network_config.schedule.steps
             tensors[cell.criterion] = answer_of(
-                cell.network_at(last, pair.dense()), images, dataset
+                cell.network_at(stage, pair.dense()), images, dataset
             )
-            kept[cell.criterion] = cell.sizes(last)["filters"]
+            kept[cell.criterion] = cell.sizes(stage)["filters"]
         if _complete(sweep, pair):
             save_tensors(answers_file(pair), tensors, {FACTS: canonical({"filters": kept})})
 
