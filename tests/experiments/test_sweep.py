@@ -222,6 +222,7 @@ def test_what_fails_is_told_and_what_depends_on_it_is_not_begun(config, tmp_path
 def test_the_stage_of_a_fraction(config, tmp_path):
     (pair,) = Sweep.of(load(str(config), "small"), tmp_path).pairs
     assert [pair.stage_at(fraction) for fraction in (0.9, 0.5, 0.45, 0.3, 0.001)] == [1, 2, 2, 3, 3]
+    assert pair.stage_at(0.9, (2, 3)) == 2
 
 
 class Tags(HTMLParser):

@@ -6,7 +6,7 @@ import functools
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,11 +93,11 @@ class Pair:
             load_best(RunFolder.read(self.folder / "dense"), network)
         return network
 
-    def stage_at(self, fraction: float) -> int:
-        """The stage that keeps the fraction that is nearest, on a log scale."""
-        fractions = self.network_config.schedule.fractions()
-        far = [abs(math.log(each / fraction)) for each in fractions]
-        return 1 + min(range(len(far)), key=far.__getitem__)
+    def stage_at(self, fraction: float, among: Sequence[int] = ()) -> int:
+        """The stage, of all or of some, that keeps the nearest fraction on a log scale."""
+        schedule = self.network_config.schedule
+        stages = among or range(1, schedule.steps + 1)
+        return min(stages, key=lambda stage: abs(math.log(schedule.keep_at(stage) / fraction)))
 
     @property
     def dense_file(self) -> Path:

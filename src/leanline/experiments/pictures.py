@@ -38,8 +38,8 @@ def structure_file(pair: Pair) -> Path:
 def collect_pictures(config: ExperimentConfig, sweep: Sweep, root: Path) -> None:
     """Write down the first test pictures of each data set, and each network's answers to them.
 
-    Answers are those of the first seed, at the stage nearest to 5 %; what is there is not made
-    again.
+    Answers are those of the first seed, at the judged stage nearest to 5 %; what is there is not
+    made again.
     """
     for name, wanted in config.data.items():
         file = data_file(root, name)
@@ -55,9 +55,9 @@ def collect_pictures(config: ExperimentConfig, sweep: Sweep, root: Path) -> None
         dataset = opened(pair.data_config).dataset
         images, _ = sample_pictures(dataset, config.sample)
         tensors = {DENSE: answer_of(pair.dense(), images, dataset)}
-        stage = pair.stage_at(_ANSWERS_AT)
         kept = {}
         for cell in _first_seed(sweep, pair):
+            stage = pair.stage_at(_ANSWERS_AT, cell.judged)
             tensors[cell.criterion] = answer_of(
                 cell.network_at(stage, pair.dense()), images, dataset
             )
