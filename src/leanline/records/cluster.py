@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import logging
 import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from typing import Any
 
 from leanline.errors import ConfigError, RunError
@@ -49,37 +51,55 @@ def connect(cluster: Cluster) -> Iterator[Any]:
     Raises:
         RunError: Dask is not installed, or its scheduler does not answer.
     """
-    try:
-        from distributed import Client, LocalCluster
-    except ImportError as error:
-        raise RunError("Dask is not installed; pip install leanline[cluster]") from error
+    if importlib.util.find_spec("distributed") is None:
+        raise RunError("Dask is not installed; pip install leanline[cluster]")
     with contextlib.ExitStack() as stack:
         ending = stack.enter_context(contextlib.ExitStack())
-        if cluster.scheduler == SLURM:
-            jobs = stack.enter_context(_slurm())
-            jobs.scale(jobs=cluster.workers or 1)
-            client = Client(jobs)
-        elif cluster.scheduler is not None:
-            try:
-                client = Client(cluster.scheduler, timeout=_PATIENCE)
-            except OSError as error:
-                raise RunError(
-                    f"no Dask scheduler answers at {cluster.scheduler}: {error}"
-                ) from error
-        else:
-            local = LocalCluster(
-                n_workers=cluster.workers,
-                threads_per_worker=1,
-                processes=True,
-                dashboard_address="127.0.0.1:0",
-                silence_logs=logging.ERROR,  # that a worker was killed is no news to who killed it
-            )
-            client = Client(stack.enter_context(local))
-        stack.enter_context(client)
+        with _held_interrupts():
+            client = _client(cluster, stack)
+            stack.callback(lambda: ending.enter_context(_ignored_interrupts()))
+        yield client
+
+
+def _client(cluster: Cluster, stack: contextlib.ExitStack) -> Any:
+    """A client that closes with the stack, as does a cluster that is started for it."""
+    from distributed import Client, LocalCluster
+
+    if cluster.scheduler == SLURM:
+        jobs = stack.enter_context(_slurm())
+        jobs.scale(jobs=cluster.workers or 1)
+        return stack.enter_context(Client(jobs))
+    if cluster.scheduler is not None:
         try:
-            yield client
-        finally:
-            ending.enter_context(_ignored_interrupts())
+            return stack.enter_context(Client(cluster.scheduler, timeout=_PATIENCE))
+        except OSError as error:
+            raise RunError(f"no Dask scheduler answers at {cluster.scheduler}: {error}") from error
+    local = LocalCluster(
+        n_workers=cluster.workers,
+        threads_per_worker=1,
+        processes=True,
+        dashboard_address="127.0.0.1:0",
+        silence_logs=logging.CRITICAL,  # what fails is told by who waits for it
+    )
+    return stack.enter_context(Client(stack.enter_context(local)))
+
+
+@contextlib.contextmanager
+def _held_interrupts() -> Iterator[None]:
+    """Let Ctrl-C wait until the context ends; what is started in it never hears of Ctrl-C.
+
+    A terminal sends Ctrl-C to the workers too, and it is not for them to answer. They inherit what
+    is held from the thread that starts them, and that thread from the one that starts Dask.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # as it starts, it lets in what is held
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager
