@@ -55,6 +55,15 @@ def test_segmentation_pairs_and_normalisation(folder):
     assert check(folder) == []
 
 
+def test_clean_pictures_of_other_bits_are_refused(folder):
+    for file in folder.glob("*/images/*"):
+        save(file, np.asarray(Image.open(file)).astype(np.uint16) * 257)
+    told = check(folder, target="clean")
+    assert len(told) == 1
+    assert re.search("images/00.png holds 16 bits and .*clean/00.png 8 bits", told[0])
+    assert check(folder, target="labels") == []
+
+
 def test_denoising_is_chosen_by_target_and_comes_back_in_units_of_the_files(folder):
     data = make(f"folder:{folder}", target="clean")
     assert (data.task, data.in_channels, data.out_channels) == ("denoising", 1, 1)
