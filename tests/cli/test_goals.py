@@ -88,6 +88,7 @@ def test_the_delivered_stage_is_what_other_commands_take(leanline, dense, tmp_pa
 def test_wrong_options_are_told(leanline, dense, tmp_path):
     for arguments, text in (
         (("--metric", "f1"), "goes with --max-drop"),
+        (("--patience", 2, "--until-filters", 9), "goes with --max-drop"),
         (("--until-speedup", "0.5"), "above 1"),
         (("--max-drop", "0.1", "--metric", "psnr"), "the goal is about 'psnr'"),
         (("--criterion", "lean", "--set-criterion", "scope=layer"), "has no setting 'scope'"),

@@ -35,10 +35,12 @@ class AskedGoal:
         """The goal, or None.
 
         Raises:
-            ConfigError: a value out of range, or --metric without --max-drop.
+            ConfigError: a value out of range, or --metric or --patience without --max-drop.
         """
         if self.metric is not None and self.drop is None:
             raise ConfigError(f"--metric {self.metric} goes with --max-drop, which says how much")
+        if self.patience > 1 and self.drop is None:
+            raise ConfigError(f"--patience {self.patience} goes with --max-drop: nothing to exceed")
         rules: list[pruning.StopRule] = []
         if self.speedup is not None:
             rules.append(pruning.AtSpeedup(self.speedup))

@@ -210,8 +210,10 @@ class Trainer:
 
     def _weight(self, targets: Tensor) -> float:
         """What the loss of a batch counts in the mean over several batches or devices."""
-        weighted = isinstance(self._loss, Weighted)
-        return self._loss.weight(targets) if weighted else float(len(targets))
+        loss: object = self._loss
+        if isinstance(loss, Weighted):
+            return loss.weight(targets)
+        return float(len(targets))
 
     def _relative_weight(self, targets: Tensor) -> float:
         """The weight of this device's part of a batch, 1 on the average of the devices."""
