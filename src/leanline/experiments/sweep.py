@@ -9,16 +9,10 @@ from pathlib import Path
 
 from leanline import pruning
 from leanline.errors import LeanlineError
-from leanline.experiments.cells import (
-    Cell,
-    Pair,
-    judge_cell,
-    judge_dense,
-    prune_cell,
-    train_dense,
-)
+from leanline.experiments.cells import Cell, Pair
 from leanline.experiments.config import ExperimentConfig
 from leanline.experiments.pool import Task, run_tasks
+from leanline.experiments.work import judge_cell, judge_dense, prune_cell, train_dense
 from leanline.records.cluster import Cluster
 from leanline.records.progress import bar
 

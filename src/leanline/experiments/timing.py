@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from leanline import runtime
 from leanline.errors import ModelError
-from leanline.experiments.cells import Cell, Pair, limited_threads, read_json
+from leanline.experiments.cells import Cell, Pair, read_json
 from leanline.experiments.evidence import machine
 from leanline.experiments.sweep import Sweep
+from leanline.experiments.work import limited_threads
 from leanline.records.atomic import write_text
 from leanline.records.configuration import canonical
 from leanline.records.progress import bar
