@@ -285,7 +285,7 @@ class SearchSpace:
             )
 
 
-def _checked(name: str, values: Sequence[Value]) -> tuple[Value, ...]:
+def _checked(name: str, values: Any) -> tuple[Value, ...]:
     listed = tuple(
         value.item() if isinstance(value, np.generic) else value
         for value in (values.tolist() if isinstance(values, np.ndarray) else values)
