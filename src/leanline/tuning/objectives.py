@@ -71,8 +71,9 @@ class Replay(Objective):
                 values that cannot be.
             ConfigError: `times` is ``drawn`` where only means are known.
         """
-        given = isinstance(source, Measurements)
-        self.measurements = source if given else read_measurements(source)
+        if not isinstance(source, Measurements):
+            source = read_measurements(source)
+        self.measurements = source
         if times not in ("mean", "drawn"):
             raise ConfigError(f"times {times!r} were asked for; there are mean and drawn")
         if times == "drawn" and self.measurements.samples.shape[1] == 0:

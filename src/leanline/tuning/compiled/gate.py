@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from jaxtyping import Float32, Float64, Int32, Int64, UInt64
 
+from leanline.tuning.compiled.jit import leaf_jit
 from leanline.tuning.compiled.random import draw_below, mix, start_stream
 
 FREE = -1.0
@@ -56,7 +56,7 @@ class Gate(NamedTuple):
     ended: Int64[np.ndarray, "runs"]  # status of each run
 
 
-@numba.njit(cache=True)
+@leaf_jit
 def begin(gate, seed):  # type: ignore[no-untyped-def]
     """Begin a run: forget what was evaluated, start the random numbers."""
     state = gate.state
@@ -73,7 +73,7 @@ def begin(gate, seed):  # type: ignore[no-untyped-def]
         state[STATUS] = SPENT if gate.limits[BUDGET] < 1 else EXHAUSTED
 
 
-@numba.njit(cache=True)
+@leaf_jit
 def end(gate, run):  # type: ignore[no-untyped-def]
     """End a run and keep its result."""
     state = gate.state
@@ -85,7 +85,7 @@ def end(gate, run):  # type: ignore[no-untyped-def]
     gate.ended[run] = state[STATUS]
 
 
-@numba.njit(cache=True)
+@leaf_jit
 def find(gate, code):  # type: ignore[no-untyped-def]
     """The slot of a code; where it has none, the empty slot for it."""
     keys = gate.keys
@@ -98,7 +98,7 @@ def find(gate, code):  # type: ignore[no-untyped-def]
     return slot
 
 
-@numba.njit(cache=True)
+@leaf_jit
 def evaluate(gate, code):  # type: ignore[no-untyped-def]
     """The time of a code; infinite where it fails, is ruled out, or the search has to stop.
 
@@ -147,7 +147,7 @@ def evaluate(gate, code):  # type: ignore[no-untyped-def]
     return shown
 
 
-@numba.njit(cache=True)
+@leaf_jit
 def _idle(gate, time):  # type: ignore[no-untyped-def]
     """Count a look-up that evaluates nothing; too many in a row end the run."""
     gate.state[IDLE] += 1
@@ -156,13 +156,13 @@ def _idle(gate, time):  # type: ignore[no-untyped-def]
     return time
 
 
-@numba.njit(cache=True)
+@leaf_jit
 def stopped(gate):  # type: ignore[no-untyped-def]
     """Whether the search has to return."""
     return gate.state[STATUS] != RUNNING
 
 
-@numba.njit(cache=True)
+@leaf_jit
 def is_new(gate, code):  # type: ignore[no-untyped-def]
     """Whether evaluating a code would cost."""
     slot = find(gate, code)
@@ -171,7 +171,7 @@ def is_new(gate, code):  # type: ignore[no-untyped-def]
     return gate.time[slot] != FREE and gate.seen[slot] != gate.state[STAMP]
 
 
-@numba.njit(cache=True)
+@leaf_jit
 def is_ruled_out(gate, code):  # type: ignore[no-untyped-def]
     """Whether a code may not be evaluated at all."""
     slot = find(gate, code)
@@ -180,7 +180,7 @@ def is_ruled_out(gate, code):  # type: ignore[no-untyped-def]
     return gate.time[slot] == FREE
 
 
-@numba.njit(cache=True)
+@leaf_jit
 def slot_of(gate, code):  # type: ignore[no-untyped-def]
     """The slot of a code that was evaluated, for `mark`; -1 where it has none."""
     slot = find(gate, code)
@@ -189,7 +189,7 @@ def slot_of(gate, code):  # type: ignore[no-untyped-def]
     return np.int64(slot)
 
 
-@numba.njit(cache=True)
+@leaf_jit
 def random_code(gate):  # type: ignore[no-untyped-def]
     """A code drawn from all that may be evaluated."""
     if gate.allowed.size:
@@ -200,19 +200,19 @@ def random_code(gate):  # type: ignore[no-untyped-def]
     return code
 
 
-@numba.njit(cache=True)
+@leaf_jit
 def digit_of(gate, code, parameter):  # type: ignore[no-untyped-def]
     """The position of a parameter's value in its list."""
     return code // gate.strides[parameter] % gate.sizes[parameter]
 
 
-@numba.njit(cache=True)
+@leaf_jit
 def with_digit(gate, code, parameter, digit):  # type: ignore[no-untyped-def]
     """The code with another value for a parameter."""
     return code + (digit - digit_of(gate, code, parameter)) * gate.strides[parameter]
 
 
-@numba.njit(cache=True)
+@leaf_jit
 def tell_all(gate, codes, times, rows):  # type: ignore[no-untyped-def]
     """Enter what is known; if `rows`, the k-th code has the k-th row of `samples`."""
     for k in range(codes.size):

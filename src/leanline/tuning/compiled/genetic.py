@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from leanline.tuning.compiled.gate import begin, digit_of, end, evaluate, stopped
+from leanline.tuning.compiled.jit import leaf_jit, search_jit
 from leanline.tuning.compiled.moves import (
     FIRST_RESTART,
     HAMMING,
@@ -22,7 +22,7 @@ ONE_POINT, TWO_POINT, UNIFORM = 0, 1, 2
 CROSSOVERS = {"one-point": ONE_POINT, "two-point": TWO_POINT, "uniform": UNIFORM}
 
 
-@numba.njit(cache=True)
+@leaf_jit
 def cross(gate, first, second, crossover):  # type: ignore[no-untyped-def]
     """Return two children, which share out the values of two parents."""
     parameters = gate.sizes.size
@@ -40,7 +40,7 @@ def cross(gate, first, second, crossover):  # type: ignore[no-untyped-def]
     return first + moved, second - moved
 
 
-@numba.njit(cache=True)
+@leaf_jit
 def distance(gate, first, second):  # type: ignore[no-untyped-def]
     """Number of parameters in which two configurations differ."""
     apart = 0
@@ -49,12 +49,15 @@ def distance(gate, first, second):  # type: ignore[no-untyped-def]
     return apart
 
 
-@numba.njit(cache=True)
-def tournament(gate, codes, times, size, places, chosen_codes, chosen_times):  # type: ignore[no-untyped-def]
-    """Choose the best of random groups; everybody is in a group before anybody is in a second."""
+@leaf_jit
+def tournament(gate, codes, times, size, places, next_codes, next_times):  # type: ignore[no-untyped-def]
+    """Replace the first half of a population by the best of random groups.
+
+    Everybody is in a group before anybody is in a second.
+    """
     total, at = codes.size, codes.size
     size = min(size, total)
-    for winner in range(chosen_codes.size):
+    for winner in range(next_codes.size):
         if at + size > total:
             shuffle(gate.stream, places, total)
             at = 0
@@ -63,10 +66,12 @@ def tournament(gate, codes, times, size, places, chosen_codes, chosen_times):  #
             if times[places[k]] < times[best]:
                 best = places[k]
         at += size
-        chosen_codes[winner], chosen_times[winner] = codes[best], times[best]
+        next_codes[winner], next_times[winner] = codes[best], times[best]
+    for k in range(next_codes.size):
+        codes[k], times[k] = next_codes[k], next_times[k]
 
 
-@numba.njit(cache=True, nogil=True)
+@search_jit
 def genetic(gate, seeds, settings):  # type: ignore[no-untyped-def]
     """Parents in random pairs get two children each; tournaments among both choose who stays.
 
@@ -83,21 +88,27 @@ def genetic(gate, seeds, settings):  # type: ignore[no-untyped-def]
         for k in range(members):
             codes[k], times[k] = random_start(gate)
         while not stopped(gate):
-            shuffle(gate.stream, pairs, members)
-            for k in range(0, members, 2):
-                one, two = codes[pairs[k]], codes[pairs[(k + 1) % members]]
-                child, sibling = cross(gate, one, two, crossover)
-                codes[members + k] = jump(gate, child, mutations, HAMMING, others)
-                if k + 1 < members:
-                    codes[members + k + 1] = jump(gate, sibling, mutations, HAMMING, others)
-            for k in range(members, 2 * members):
-                times[k] = evaluate(gate, codes[k])
+            _breed(gate, codes, times, pairs, crossover, mutations, others)
             tournament(gate, codes, times, size, places, next_codes, next_times)
-            codes[:members], times[:members] = next_codes, next_times
         end(gate, run)
 
 
-@numba.njit(cache=True, nogil=True)
+@leaf_jit
+def _breed(gate, codes, times, pairs, crossover, mutations, others):  # type: ignore[no-untyped-def]
+    """Fill the second half of the population with children of the first."""
+    members = pairs.size
+    shuffle(gate.stream, pairs, members)
+    for k in range(0, members, 2):
+        one, two = codes[pairs[k]], codes[pairs[(k + 1) % members]]
+        child, sibling = cross(gate, one, two, crossover)
+        codes[members + k] = jump(gate, child, mutations, HAMMING, others)
+        if k + 1 < members:
+            codes[members + k + 1] = jump(gate, sibling, mutations, HAMMING, others)
+    for k in range(members, 2 * members):
+        times[k] = evaluate(gate, codes[k])
+
+
+@search_jit
 def genetic_local_search(gate, seeds, settings):  # type: ignore[no-untyped-def]
     """Children without mutation climb, then replace whom they are most like, if they are better.
 
@@ -107,7 +118,6 @@ def genetic_local_search(gate, seeds, settings):  # type: ignore[no-untyped-def]
     order, others = scratch(gate)
     codes, times = np.empty(members, dtype=np.int64), np.empty(members)
     pairs, places = np.arange(members), np.arange(members)
-    children = np.empty(2, dtype=np.int64)
     for run in range(seeds.size):
         begin(gate, seeds[run])
         for k in range(members):
@@ -117,22 +127,19 @@ def genetic_local_search(gate, seeds, settings):  # type: ignore[no-untyped-def]
             shuffle(gate.stream, pairs, members)
             for k in range(0, members, 2):
                 one, two = codes[pairs[k]], codes[pairs[(k + 1) % members]]
-                children[0], children[1] = cross(gate, one, two, crossover)
-                for child in children:
-                    time = evaluate(gate, child)
-                    code, time = climb(gate, child, time, HAMMING, FIRST_RESTART, order, others)
-                    if stopped(gate):
-                        break
-                    _restricted(gate, codes, times, code, time, window, places)
+                child, sibling = cross(gate, one, two, crossover)
+                _raise_child(gate, child, codes, times, window, places, order, others)
+                _raise_child(gate, sibling, codes, times, window, places, order, others)
         end(gate, run)
 
 
-@numba.njit(cache=True)
-def _restricted(gate, codes, times, code, time, window, places):  # type: ignore[no-untyped-def]
-    """Put a child in the place of the nearest of some random members, if it is better."""
-    count = min(window, codes.size)
-    nearest, apart = -1, gate.sizes.size + 1
-    for k in range(count):
+@leaf_jit
+def _raise_child(gate, code, codes, times, window, places, order, others):  # type: ignore[no-untyped-def]
+    """Let a child climb, and put it in the place of whom it is most like, if it is better."""
+    time = evaluate(gate, code)
+    code, time = climb(gate, code, time, HAMMING, FIRST_RESTART, order, others)
+    nearest, apart = places[0], gate.sizes.size + 1
+    for k in range(min(window, codes.size)):
         other = k + draw_below(gate.stream, codes.size - k)
         places[k], places[other] = places[other], places[k]
         between = distance(gate, code, codes[places[k]])

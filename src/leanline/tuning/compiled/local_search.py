@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
 from leanline.tuning.compiled.gate import (
@@ -20,6 +19,7 @@ from leanline.tuning.compiled.gate import (
     stopped,
     with_digit,
 )
+from leanline.tuning.compiled.jit import leaf_jit, search_jit
 from leanline.tuning.compiled.moves import (
     BEST_IMPROVEMENT,
     FIRST_RESTART,
@@ -36,7 +36,7 @@ TRIES = 64
 """Draws of a code that was evaluated already, after which the next one in order is taken."""
 
 
-@numba.njit(cache=True, nogil=True)
+@leaf_jit
 def random_sampling(gate, seeds, settings):  # type: ignore[no-untyped-def]
     """Evaluate random codes, none twice."""
     for run in range(seeds.size):
@@ -51,7 +51,7 @@ def random_sampling(gate, seeds, settings):  # type: ignore[no-untyped-def]
         end(gate, run)
 
 
-@numba.njit(cache=True)
+@leaf_jit
 def _next_new(gate, code):  # type: ignore[no-untyped-def]
     """The first code from here on that would cost; the gate stops before there is none."""
     allowed = gate.allowed
@@ -70,7 +70,7 @@ def _next_new(gate, code):  # type: ignore[no-untyped-def]
     return code
 
 
-@numba.njit(cache=True, nogil=True)
+@search_jit
 def multi_start(gate, seeds, settings):  # type: ignore[no-untyped-def]
     """Climb from random starts; settings: neighbourhood, rule."""
     hood, rule = int(settings[0]), int(settings[1])
@@ -83,7 +83,7 @@ def multi_start(gate, seeds, settings):  # type: ignore[no-untyped-def]
         end(gate, run)
 
 
-@numba.njit(cache=True, nogil=True)
+@search_jit
 def iterated(gate, seeds, settings):  # type: ignore[no-untyped-def]
     """Climb, then jump from the best and climb again.
 
@@ -109,7 +109,7 @@ def iterated(gate, seeds, settings):  # type: ignore[no-untyped-def]
         end(gate, run)
 
 
-@numba.njit(cache=True, nogil=True)
+@search_jit
 def tabu(gate, seeds, settings):  # type: ignore[no-untyped-def]
     """Move to a neighbour that was not visited lately, even a worse one.
 
@@ -128,7 +128,7 @@ def tabu(gate, seeds, settings):  # type: ignore[no-untyped-def]
         end(gate, run)
 
 
-@numba.njit(cache=True)
+@leaf_jit
 def _visit(gate, code):  # type: ignore[no-untyped-def]
     gate.state[CLOCK] += 1
     slot = slot_of(gate, code)
@@ -136,7 +136,7 @@ def _visit(gate, code):  # type: ignore[no-untyped-def]
         gate.mark[slot] = gate.state[CLOCK]
 
 
-@numba.njit(cache=True)
+@leaf_jit
 def _tabu_step(gate, code, time, hood, rule, length, order, others):  # type: ignore[no-untyped-def]
     """The neighbour to move to, -1 where all are tabu."""
     best, best_time = np.int64(-1), np.inf
@@ -160,7 +160,7 @@ def _tabu_step(gate, code, time, hood, rule, length, order, others):  # type: ig
     return best, best_time
 
 
-@numba.njit(cache=True, nogil=True)
+@search_jit
 def annealing(gate, seeds, settings):  # type: ignore[no-untyped-def]
     """Jump, climb, and accept the result with a probability that sinks with the temperature.
 

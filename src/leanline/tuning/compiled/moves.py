@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from leanline.tuning.compiled.gate import (
@@ -12,6 +11,7 @@ from leanline.tuning.compiled.gate import (
     stopped,
     with_digit,
 )
+from leanline.tuning.compiled.jit import leaf_jit, search_jit
 from leanline.tuning.compiled.random import draw_below, shuffle
 
 # which configurations are neighbours
@@ -24,13 +24,13 @@ CLIMBS = {"first-restart": 0, "first-continue": 1, "best": 2}
 NEIGHBOURHOODS = {"hamming": 0, "adjacent": 1}
 
 
-@numba.njit(cache=True)
+@search_jit
 def scratch(gate):  # type: ignore[no-untyped-def]
     """Memory for an order of the parameters, and for the neighbours along one of them."""
     return np.arange(gate.sizes.size), np.empty(gate.sizes.max() + 1, dtype=np.int64)
 
 
-@numba.njit(cache=True)
+@leaf_jit
 def along(gate, code, parameter, hood, others):  # type: ignore[no-untyped-def]
     """List the other digits that a parameter may have in a neighbour, in random order."""
     digit, size = digit_of(gate, code, parameter), gate.sizes[parameter]
@@ -51,7 +51,7 @@ def along(gate, code, parameter, hood, others):  # type: ignore[no-untyped-def]
     return count
 
 
-@numba.njit(cache=True)
+@leaf_jit
 def climb(gate, code, time, hood, rule, order, others):  # type: ignore[no-untyped-def]
     """Move to better neighbours until there is none, and return the last code and its time.
 
@@ -93,7 +93,7 @@ def climb(gate, code, time, hood, rule, order, others):  # type: ignore[no-untyp
     return code, time
 
 
-@numba.njit(cache=True)
+@leaf_jit
 def jump(gate, code, changes, hood, others):  # type: ignore[no-untyped-def]
     """Change a random parameter to another value, a number of times; no evaluation."""
     for _ in range(changes):
@@ -103,7 +103,7 @@ def jump(gate, code, changes, hood, others):  # type: ignore[no-untyped-def]
     return code
 
 
-@numba.njit(cache=True)
+@leaf_jit
 def random_start(gate):  # type: ignore[no-untyped-def]
     """Draw a code and evaluate it."""
     code = random_code(gate)

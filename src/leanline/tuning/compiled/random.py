@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
+
+from leanline.tuning.compiled.jit import leaf_jit
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -17,7 +18,7 @@ _30, _27, _31, _11 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(11)
 _UNIT = 2.0**-53
 
 
-@numba.njit(cache=True)
+@leaf_jit
 def mix(value):  # type: ignore[no-untyped-def]
     """Spread a 64-bit number's bits over all of them."""
     value = (value ^ (value >> _30)) * _FIRST
@@ -25,33 +26,33 @@ def mix(value):  # type: ignore[no-untyped-def]
     return value ^ (value >> _31)
 
 
-@numba.njit(cache=True)
+@leaf_jit
 def start_stream(stream, seed):  # type: ignore[no-untyped-def]
     """Start the numbers of a run, and the key of its drawn times."""
     stream[0] = mix(np.uint64(seed) + GOLDEN)
     stream[1] = mix(stream[0] ^ GOLDEN)
 
 
-@numba.njit(cache=True)
+@leaf_jit
 def draw(stream):  # type: ignore[no-untyped-def]
     """A number from 0 up to but without 1."""
     stream[0] += GOLDEN
     return np.float64(mix(stream[0]) >> _11) * _UNIT
 
 
-@numba.njit(cache=True)
+@leaf_jit
 def draw_below(stream, count):  # type: ignore[no-untyped-def]
     """An integer from 0 up to but without `count`."""
     return np.int64(draw(stream) * count)
 
 
-@numba.njit(cache=True)
+@leaf_jit
 def draw_normal(stream):  # type: ignore[no-untyped-def]
     """A number of the standard normal distribution."""
     return math.sqrt(-2.0 * math.log(1.0 - draw(stream))) * math.cos(2.0 * math.pi * draw(stream))
 
 
-@numba.njit(cache=True)
+@leaf_jit
 def shuffle(stream, values, count):  # type: ignore[no-untyped-def]
     """Bring the first `count` values into random order."""
     for last in range(count - 1, 0, -1):

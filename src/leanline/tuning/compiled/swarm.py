@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from leanline.tuning.compiled.gate import begin, end, evaluate, is_ruled_out, random_code, stopped
+from leanline.tuning.compiled.jit import leaf_jit, search_jit
 from leanline.tuning.compiled.random import draw
 
 
-@numba.njit(cache=True)
+@leaf_jit
 def code_at(gate, position, unit):  # type: ignore[no-untyped-def]
     """The code of the cell that a position is in; a digit's cell is `unit` wide."""
     code = np.int64(0)
@@ -19,7 +19,7 @@ def code_at(gate, position, unit):  # type: ignore[no-untyped-def]
     return code
 
 
-@numba.njit(cache=True, nogil=True)
+@search_jit
 def particle_swarm(gate, seeds, settings):  # type: ignore[no-untyped-def]
     """Particles are drawn to their own best and to the best of the nearest particles.
 
@@ -33,7 +33,7 @@ def particle_swarm(gate, seeds, settings):  # type: ignore[no-untyped-def]
     unit = scale / gate.sizes.max()
     position, velocity = np.empty((count, parameters)), np.empty((count, parameters))
     own, own_time = np.empty((count, parameters)), np.empty(count)
-    apart, leader = np.empty(count), np.empty(count, dtype=np.int64)
+    apart, leader = np.empty(near), np.empty(count, dtype=np.int64)
     for run in range(seeds.size):
         begin(gate, seeds[run])
         _scatter(gate, position, velocity, unit)
@@ -42,28 +42,39 @@ def particle_swarm(gate, seeds, settings):  # type: ignore[no-untyped-def]
         iteration = 0
         while iteration < iterations and not stopped(gate):
             iteration += 1
+            _look(gate, position, own, own_time, unit)
             for k in range(count):
-                time = evaluate(gate, code_at(gate, position[k], unit))
-                if time < own_time[k]:
-                    own_time[k] = time
-                    own[k] = position[k]
-            if stopped(gate):
-                break
-            for k in range(count):
-                leader[k] = _leader(position, own_time, k, near, apart)
-            for k in range(count):
-                for p in range(parameters):
-                    here = position[k, p]
-                    velocity[k, p] = (
-                        inertia * velocity[k, p]
-                        + own_pull * draw(gate.stream) * (own[k, p] - here)
-                        + other_pull * draw(gate.stream) * (own[leader[k], p] - here)
-                    )
-                    position[k, p] = _wrapped(here + velocity[k, p], gate.sizes[p] * unit)
+                leader[k] = _leader(position, own_time, k, apart)
+            _fly(gate, position, velocity, own, leader, unit, inertia, own_pull, other_pull)
         end(gate, run)
 
 
-@numba.njit(cache=True)
+@leaf_jit
+def _look(gate, position, own, own_time, unit):  # type: ignore[no-untyped-def]
+    """Evaluate all particles and keep the best place of each."""
+    for k in range(position.shape[0]):
+        time = evaluate(gate, code_at(gate, position[k], unit))
+        if time < own_time[k]:
+            own_time[k] = time
+            for p in range(position.shape[1]):
+                own[k, p] = position[k, p]
+
+
+@leaf_jit
+def _fly(gate, position, velocity, own, leader, unit, inertia, own_pull, other_pull):  # type: ignore[no-untyped-def]
+    """Move all particles."""
+    for k in range(position.shape[0]):
+        for p in range(position.shape[1]):
+            here = position[k, p]
+            velocity[k, p] = (
+                inertia * velocity[k, p]
+                + own_pull * draw(gate.stream) * (own[k, p] - here)
+                + other_pull * draw(gate.stream) * (own[leader[k], p] - here)
+            )
+            position[k, p] = _wrapped(here + velocity[k, p], gate.sizes[p] * unit)
+
+
+@leaf_jit
 def _scatter(gate, position, velocity, unit):  # type: ignore[no-untyped-def]
     """Random positions, and random velocities of up to one digit an iteration."""
     for k in range(position.shape[0]):
@@ -76,24 +87,43 @@ def _scatter(gate, position, velocity, unit):  # type: ignore[no-untyped-def]
                 position[k, p] = (code // gate.strides[p] % gate.sizes[p] + 0.5) * unit
 
 
-@numba.njit(cache=True)
-def _leader(position, own_time, particle, near, apart):  # type: ignore[no-untyped-def]
-    """Who has the best own time among the nearest particles, by the sum of the differences."""
-    count = position.shape[0]
-    for other in range(count):
-        total = 0.0
-        for p in range(position.shape[1]):
-            total += abs(position[other, p] - position[particle, p])
-        apart[other] = total
-    limit = np.partition(apart, near - 1)[near - 1]
+@leaf_jit
+def _leader(position, own_time, particle, apart):  # type: ignore[no-untyped-def]
+    """Who has the best own time among the nearest particles, by the sum of the differences.
+
+    As many are looked at as `apart` has places.
+    """
+    filled = 0
+    for other in range(position.shape[0]):
+        total = _between(position, particle, other)
+        if filled < apart.size:
+            at = filled
+            filled += 1
+        elif total < apart[filled - 1]:
+            at = filled - 1
+        else:
+            continue
+        while at > 0 and apart[at - 1] > total:
+            apart[at] = apart[at - 1]
+            at -= 1
+        apart[at] = total
     best = particle
-    for other in range(count):
-        if apart[other] <= limit and own_time[other] < own_time[best]:
+    for other in range(position.shape[0]):
+        near = _between(position, particle, other) <= apart[filled - 1]
+        if near and own_time[other] < own_time[best]:
             best = other
     return best
 
 
-@numba.njit(cache=True)
+@leaf_jit
+def _between(position, one, two):  # type: ignore[no-untyped-def]
+    total = 0.0
+    for p in range(position.shape[1]):
+        total += abs(position[one, p] - position[two, p])
+    return total
+
+
+@leaf_jit
 def _wrapped(value, width):  # type: ignore[no-untyped-def]
     """What leaves the box on one side comes in on the other."""
     return value - np.floor(value / width) * width
