@@ -7,9 +7,14 @@ from leanline.tuning.minimize import minimize
 from leanline.tuning.objectives import Callable, Objective, Replay
 from leanline.tuning.optimisers.annealing import SimulatedAnnealing
 from leanline.tuning.optimisers.base import CompiledOptimiser, Optimiser, SteppingOptimiser
+from leanline.tuning.optimisers.basin_hopping import BasinHopping
+from leanline.tuning.optimisers.differential_evolution import DifferentialEvolution
+from leanline.tuning.optimisers.dual_annealing import DualAnnealing
+from leanline.tuning.optimisers.gaussian_process import GaussianProcess
 from leanline.tuning.optimisers.genetic import GeneticAlgorithm, GeneticLocalSearch
 from leanline.tuning.optimisers.iterated import BestILS, FirstILS
 from leanline.tuning.optimisers.multi_start import BestMLS, FirstMLS
+from leanline.tuning.optimisers.paper_settings import paper_settings
 from leanline.tuning.optimisers.random_sampling import RandomSampling
 from leanline.tuning.optimisers.swarm import ParticleSwarm
 from leanline.tuning.optimisers.tabu import BestTabu, FirstTabu
@@ -47,4 +52,9 @@ __all__ = [
     "GeneticAlgorithm",
     "GeneticLocalSearch",
     "ParticleSwarm",
+    "DifferentialEvolution",
+    "DualAnnealing",
+    "BasinHopping",
+    "GaussianProcess",
+    "paper_settings",
 ]

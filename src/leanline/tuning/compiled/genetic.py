@@ -79,7 +79,6 @@ def genetic(gate, seeds, settings):  # type: ignore[no-untyped-def]
     """
     members, crossover = int(settings[0]), int(settings[1])
     mutations, size = int(settings[2]), int(settings[3])
-    _, others = scratch(gate)
     codes, times = np.empty(2 * members, dtype=np.int64), np.empty(2 * members)
     next_codes, next_times = np.empty(members, dtype=np.int64), np.empty(members)
     pairs, places = np.arange(members), np.arange(2 * members)
@@ -88,22 +87,22 @@ def genetic(gate, seeds, settings):  # type: ignore[no-untyped-def]
         for k in range(members):
             codes[k], times[k] = random_start(gate)
         while not stopped(gate):
-            _breed(gate, codes, times, pairs, crossover, mutations, others)
+            _breed(gate, codes, times, pairs, crossover, mutations)
             tournament(gate, codes, times, size, places, next_codes, next_times)
         end(gate, run)
 
 
 @leaf_jit
-def _breed(gate, codes, times, pairs, crossover, mutations, others):  # type: ignore[no-untyped-def]
+def _breed(gate, codes, times, pairs, crossover, mutations):  # type: ignore[no-untyped-def]
     """Fill the second half of the population with children of the first."""
     members = pairs.size
     shuffle(gate.stream, pairs, members)
     for k in range(0, members, 2):
         one, two = codes[pairs[k]], codes[pairs[(k + 1) % members]]
         child, sibling = cross(gate, one, two, crossover)
-        codes[members + k] = jump(gate, child, mutations, HAMMING, others)
+        codes[members + k] = jump(gate, child, mutations)
         if k + 1 < members:
-            codes[members + k + 1] = jump(gate, sibling, mutations, HAMMING, others)
+            codes[members + k + 1] = jump(gate, sibling, mutations)
     for k in range(members, 2 * members):
         times[k] = evaluate(gate, codes[k])
 

@@ -25,12 +25,13 @@ from leanline.tuning.compiled.moves import (
     FIRST_RESTART,
     HAMMING,
     along,
+    arrange,
     climb,
     jump,
     random_start,
     scratch,
 )
-from leanline.tuning.compiled.random import draw, shuffle
+from leanline.tuning.compiled.random import draw
 
 TRIES = 64
 """Draws of a code that was evaluated already, after which the next one in order is taken."""
@@ -99,7 +100,7 @@ def iterated(gate, seeds, settings):  # type: ignore[no-untyped-def]
             code, time = climb(gate, code, time, hood, rule, order, others)
             in_vain = 0
             while in_vain < patience and not stopped(gate):
-                other = jump(gate, code, changes, hood, others)
+                other = jump(gate, code, changes)
                 other_time = evaluate(gate, other)
                 other, other_time = climb(gate, other, other_time, hood, rule, order, others)
                 if other_time < time:
@@ -140,9 +141,9 @@ def _visit(gate, code):  # type: ignore[no-untyped-def]
 def _tabu_step(gate, code, time, hood, rule, length, order, others):  # type: ignore[no-untyped-def]
     """The neighbour to move to, -1 where all are tabu."""
     best, best_time = np.int64(-1), np.inf
-    shuffle(gate.stream, order, order.size)
+    arrange(gate, order, rule)
     for parameter in order:
-        count = along(gate, code, parameter, hood, others)
+        count = along(gate, code, parameter, hood, rule, others)
         for k in range(count):
             other = with_digit(gate, code, parameter, others[k])
             slot = slot_of(gate, other)
@@ -177,7 +178,7 @@ def annealing(gate, seeds, settings):  # type: ignore[no-untyped-def]
         while not stopped(gate):
             temperature = hot * math.exp(-math.log(hot / cold) * min(1.0, step / steps))
             step += 1.0
-            other = jump(gate, code, changes, HAMMING, others)
+            other = jump(gate, code, changes)
             other_time = evaluate(gate, other)
             if climbs and not stopped(gate):
                 other, other_time = climb(

@@ -31,8 +31,18 @@ def scratch(gate):  # type: ignore[no-untyped-def]
 
 
 @leaf_jit
-def along(gate, code, parameter, hood, others):  # type: ignore[no-untyped-def]
-    """List the other digits that a parameter may have in a neighbour, in random order."""
+def arrange(gate, order, rule):  # type: ignore[no-untyped-def]
+    """Put the parameters into random order, or for `BEST_IMPROVEMENT` leave them as they are."""
+    if rule != BEST_IMPROVEMENT:
+        shuffle(gate.stream, order, order.size)
+
+
+@leaf_jit
+def along(gate, code, parameter, hood, rule, others):  # type: ignore[no-untyped-def]
+    """List the other digits that a parameter may have in a neighbour.
+
+    In random order; for `BEST_IMPROVEMENT` in their own.
+    """
     digit, size = digit_of(gate, code, parameter), gate.sizes[parameter]
     count = 0
     if hood == ADJACENT:
@@ -47,7 +57,8 @@ def along(gate, code, parameter, hood, others):  # type: ignore[no-untyped-def]
             if other != digit:
                 others[count] = other
                 count += 1
-    shuffle(gate.stream, others, count)
+    if rule != BEST_IMPROVEMENT:
+        shuffle(gate.stream, others, count)
     return count
 
 
@@ -63,18 +74,18 @@ def climb(gate, code, time, hood, rule, order, others):  # type: ignore[no-untyp
         time: Its time.
         hood: `HAMMING` or `ADJACENT`.
         rule: `FIRST_RESTART`: take the first better neighbour and begin a new order there;
-            `FIRST_CONTINUE`: take it and go on with the next parameter of the order;
-            `BEST_IMPROVEMENT`: look at all neighbours and take the best.
+            `FIRST_CONTINUE`: take it and go on through the old order;
+            `BEST_IMPROVEMENT`: look at all neighbours, in order, and take the best.
         order: Memory for the order of the parameters.
         others: Memory for the neighbours along one.
     """
     improved = True
     while improved:
         improved = False
-        shuffle(gate.stream, order, order.size)
+        arrange(gate, order, rule)
         next_code, next_time = code, time
         for parameter in order:
-            count = along(gate, code, parameter, hood, others)
+            count = along(gate, code, parameter, hood, rule, others)
             for k in range(count):
                 other = with_digit(gate, code, parameter, others[k])
                 other_time = evaluate(gate, other)
@@ -83,23 +94,26 @@ def climb(gate, code, time, hood, rule, order, others):  # type: ignore[no-untyp
                 if other_time < next_time:
                     next_code, next_time = other, other_time
                     improved = True
-                    if rule != BEST_IMPROVEMENT:
+                    if rule == FIRST_RESTART:
                         break
+                    if rule == FIRST_CONTINUE:
+                        code, time = other, other_time
             if improved and rule == FIRST_RESTART:
                 break
-            if rule == FIRST_CONTINUE:
-                code, time = next_code, next_time
         code, time = next_code, next_time
     return code, time
 
 
 @leaf_jit
-def jump(gate, code, changes, hood, others):  # type: ignore[no-untyped-def]
-    """Change a random parameter to another value, a number of times; no evaluation."""
+def jump(gate, code, changes):  # type: ignore[no-untyped-def]
+    """Give a random parameter a random value, a number of times; no evaluation.
+
+    The value may be the one that it has.
+    """
     for _ in range(changes):
         parameter = draw_below(gate.stream, gate.sizes.size)
-        if along(gate, code, parameter, hood, others) > 0:
-            code = with_digit(gate, code, parameter, others[0])
+        digit = draw_below(gate.stream, gate.sizes[parameter])
+        code = with_digit(gate, code, parameter, digit)
     return code
 
 

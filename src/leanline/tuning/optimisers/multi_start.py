@@ -13,7 +13,7 @@ from leanline.tuning.space import Neighbourhood, SearchSpace
 
 FirstRule = Literal["restart", "continue"]
 """What a first-improvement climb does after a move. ``restart``: look at the new neighbours in a
-new random order. ``continue``: go on with the next parameter of the old order."""
+new random order. ``continue``: go on through the old order."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,9 @@ from typing import Any
 from leanline.errors import ConfigError
 from leanline.tuning.optimisers.annealing import SimulatedAnnealing
 from leanline.tuning.optimisers.base import Optimiser
+from leanline.tuning.optimisers.basin_hopping import BasinHopping
+from leanline.tuning.optimisers.differential_evolution import DifferentialEvolution
+from leanline.tuning.optimisers.dual_annealing import DualAnnealing
 from leanline.tuning.optimisers.genetic import GeneticAlgorithm, GeneticLocalSearch
 from leanline.tuning.optimisers.iterated import BestILS, FirstILS
 from leanline.tuning.optimisers.multi_start import BestMLS, FirstMLS
@@ -75,6 +78,15 @@ SETTINGS: dict[type[Optimiser], dict[int, Settings]] = {
         particles=[25, 25, 10, 20, 40, 80, 160],
         neighbours=[5, 5, 5, 10, 20, 26, 32],
         scale=[10.0, 10.0, 10.0, 1000.0, 100.0, 1000.0, 10.0],
+    ),
+    DifferentialEvolution: _listed(
+        population=[1, 2, 2, 4, 8, 16, 32],
+        strategy=["best1bin"] * 4 + ["best2bin"] + ["best1exp"] * 2,
+        recombination=[0.5] + [0.7] * 6,
+    ),
+    DualAnnealing: _listed(method=["COBYLA"] + ["Powell"] * 6),
+    BasinHopping: _listed(
+        method=["Powell"] + ["COBYLA"] * 4 + ["SLSQP"] * 2, temperature=[0.1] * 5 + [1.0] * 2
     ),
 }
 """Settings by optimiser and budget."""
