@@ -1,5 +1,7 @@
 """Auto-tuning (appendix A.2): spaces, replayed kernels, optimisers, their comparison."""
 
+from leanline.tuning.benchmark import benchmark
+from leanline.tuning.competition import Competition, competition, summarise
 from leanline.tuning.constraints import Constraint, parse_constraint
 from leanline.tuning.files.read import read_measurements, write_measurements
 from leanline.tuning.measurements import Measurements
@@ -57,4 +59,8 @@ __all__ = [
     "BasinHopping",
     "GaussianProcess",
     "paper_settings",
+    "benchmark",
+    "summarise",
+    "competition",
+    "Competition",
 ]

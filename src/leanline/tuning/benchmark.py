@@ -1,0 +1,159 @@
+"""Optimisers x spaces x budgets x runs, as one table."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from leanline.errors import ConfigError, RunError
+from leanline.records.atomic import atomic_write
+from leanline.records.configuration import canonical, plain
+from leanline.records.progress import bar
+from leanline.tuning.objectives import Replay
+from leanline.tuning.optimisers.base import Optimiser
+from leanline.tuning.optimisers.paper_settings import BUDGETS, paper_settings
+from leanline.tuning.problem import ENDINGS, Problem, Protocol, seeds_of
+from leanline.types import PathLike
+
+Contestant: TypeAlias = Optimiser | type[Optimiser]
+"""An optimiser with its settings, or a class: then with the paper's settings for each budget."""
+
+COLUMNS = ("optimiser", "space", "budget", "run", "fraction", "evaluations", "seconds")
+"""What every row has; `kernel`, `device`, `lookups` and `ended` follow."""
+
+
+def benchmark(
+    optimisers: Sequence[Contestant],
+    replays: Sequence[Replay],
+    *,
+    budgets: Sequence[int] = BUDGETS,
+    runs: int = 50,
+    seed: int = 0,
+    protocol: Protocol = "valid",
+    out: PathLike | None = None,
+) -> pd.DataFrame:
+    """Run every optimiser on every space with every budget, many times.
+
+    Args:
+        optimisers: What is compared, each under a name of its own.
+        replays: The spaces, each under a name of its own.
+        budgets: Numbers of unique evaluations.
+        runs: Runs of each.
+        seed: Equal seeds, equal tables, but for the seconds.
+        protocol: What may be evaluated, and what it costs; the two make different tables.
+        out: A folder that keeps the rows of each optimiser, space and budget as soon as they are
+            there; what it holds already, of the same settings and measurements, is not run again.
+
+    Returns:
+        A row a run: optimiser, space, budget, run, fraction (best time of the space / mean time of
+        what was found; 0 where nothing ran), evaluations (unique), seconds (the mean over the
+        runs), kernel, device, lookups (evaluations with repeated ones), ended (why).
+
+    Raises:
+        ConfigError: Nothing to run, two of one name, a class without settings of the paper, or a
+            number below 1.
+        RunError: The folder cannot be written to.
+    """
+    names = [_name(each) for each in optimisers]
+    spaces = [replay.name for replay in replays]
+    for what, listed in (("optimisers", names), ("spaces", spaces), ("budgets", list(budgets))):
+        if not listed or len(set(listed)) < len(listed):
+            raise ConfigError(f"{what} {listed} were given; at least one is wanted, and none twice")
+    folder = None if out is None else Path(out)
+    if folder is not None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"cannot make the folder {folder}: {error.strerror}") from error
+    tables = []
+    with bar("tuning benchmark", total=len(names) * len(spaces) * len(budgets)) as report:
+        for replay in replays:
+            content = _fingerprint(replay)
+            for contestant in optimisers:
+                for budget in budgets:
+                    given = isinstance(contestant, Optimiser)
+                    optimiser = contestant if given else paper_settings(contestant, budget)
+                    asked = (optimiser, replay, budget, runs, seed, protocol)
+                    tables.append(_kept(folder, content, *asked))
+                    report.advance(optimiser=optimiser.name, space=replay.name)
+    return pd.concat(tables, ignore_index=True)
+
+
+def _kept(
+    folder: Path | None,
+    content: str,
+    optimiser: Optimiser,
+    replay: Replay,
+    budget: int,
+    runs: int,
+    seed: int,
+    protocol: Protocol,
+) -> pd.DataFrame:
+    """The rows of one optimiser, space and budget: from the folder, or made and put there."""
+    if folder is None:
+        return _rows(optimiser, replay, budget, runs, seed, protocol)
+    asked = plain(
+        {
+            "optimiser": optimiser,
+            "measurements": content,
+            "times": replay.times,
+            "budget": budget,
+            "runs": runs,
+            "seed": seed,
+            "protocol": protocol,
+        }
+    )
+    file = folder / f"{hashlib.sha256(canonical(asked).encode()).hexdigest()[:24]}.parquet"
+    if file.exists():
+        return pd.read_parquet(file)
+    table = _rows(optimiser, replay, budget, runs, seed, protocol)
+    with atomic_write(file) as temporary:
+        table.to_parquet(temporary, index=False)
+    return table
+
+
+def _rows(
+    optimiser: Optimiser, replay: Replay, budget: int, runs: int, seed: int, protocol: Protocol
+) -> pd.DataFrame:
+    problem = Problem(replay, budget, protocol=protocol, runs=runs)
+    seeds = seeds_of(seed, runs, optimiser.name, replay.name, budget)
+    start = time.perf_counter()
+    optimiser.run(problem, seeds)
+    seconds = (time.perf_counter() - start) / runs
+    gate = problem.gate
+    found = np.array([replay.measure(int(code)) if code >= 0 else np.inf for code in gate.found])
+    return pd.DataFrame(
+        {
+            "optimiser": optimiser.name,
+            "space": replay.name,
+            "budget": budget,
+            "run": np.arange(runs),
+            "fraction": replay.optimum / found,
+            "evaluations": gate.spent,
+            "seconds": seconds,
+            "kernel": replay.measurements.kernel,
+            "device": replay.measurements.device,
+            "lookups": gate.looked,
+            "ended": [ENDINGS[int(code)] for code in gate.ended],
+        }
+    )
+
+
+def _name(contestant: Contestant) -> str:
+    return contestant.name if isinstance(contestant, Optimiser) else contestant.__name__
+
+
+def _fingerprint(replay: Replay) -> str:
+    """What tells two sets of measurements apart."""
+    measured = replay.measurements
+    digest = hashlib.sha256(repr((replay.name, measured.space.names)).encode())
+    for values in (measured.space.sizes, measured.codes, measured.times, measured.samples):
+        digest.update(np.ascontiguousarray(values).tobytes())
+    digest.update(measured.space.valid_codes().tobytes())
+    return digest.hexdigest()
