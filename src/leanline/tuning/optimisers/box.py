@@ -40,7 +40,7 @@ class Box:
     def random(self, rng: np.random.Generator) -> Float64[np.ndarray, "coordinates"]:
         """A point drawn from the box."""
         low, high = np.array(self.bounds).T
-        return rng.uniform(low, high)
+        return np.asarray(rng.uniform(low, high), dtype=np.float64)
 
     def function(self, problem: Problem) -> Callable[[Float64[np.ndarray, "coordinates"]], float]:
         """The time at a point in ms; a failure counts as 1e10 ms, as in the paper."""
