@@ -35,7 +35,7 @@ def label(optimiser: Optimiser) -> str:
 
 
 def test_every_optimiser_is_in_the_list():
-    named = {getattr(tuning, name) for name in tuning.__all__}
+    named = [getattr(tuning, name) for name in tuning.__all__]
     kinds = {
         each
         for each in named
@@ -108,6 +108,17 @@ def test_a_space_where_everything_fails(optimiser):
     trace = tuning.minimize(objective, optimiser, budget=20)
     assert trace.evaluations <= 20
     assert trace.best_config is None and trace.best_time == np.inf
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("optimiser", OPTIMISERS, ids=label)
+def test_hashed_tables_change_nothing(optimiser, protocol, monkeypatch):
+    asked = dict(budget=30, seed=5, protocol=protocol)
+    dense = tuning.minimize(replay(), optimiser, **asked)
+    monkeypatch.setattr("leanline.tuning.problem.DENSE", 0)  # as in a space too large for a table
+    hashed = tuning.minimize(replay(), optimiser, **asked)
+    assert hashed.codes.tolist() == dense.codes.tolist()
+    assert (hashed.best_code, hashed.ended) == (dense.best_code, dense.ended)
 
 
 def test_drawn_times_are_among_the_measured_ones_and_means_judge():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -29,7 +30,7 @@ COLUMNS = ("optimiser", "space", "budget", "run", "fraction", "evaluations", "se
 
 
 def benchmark(
-    optimisers: Sequence[Contestant],
+    optimisers: Sequence[Contestant] | Mapping[str, Contestant],
     replays: Sequence[Replay],
     *,
     budgets: Sequence[int] = BUDGETS,
@@ -41,7 +42,8 @@ def benchmark(
     """Run every optimiser on every space with every budget, many times.
 
     Args:
-        optimisers: What is compared, each under a name of its own.
+        optimisers: What is compared, each under a name of its own: its class's, or, to compare
+            settings of one class, that of a mapping.
         replays: The spaces, each under a name of its own.
         budgets: Numbers of unique evaluations.
         runs: Runs of each.
@@ -60,7 +62,9 @@ def benchmark(
             number below 1.
         RunError: The folder cannot be written to.
     """
-    names = [_name(each) for each in optimisers]
+    given = isinstance(optimisers, Mapping)
+    contestants = list(optimisers.values() if given else optimisers)
+    names = list(optimisers) if given else [_name(each) for each in contestants]
     spaces = [replay.name for replay in replays]
     for what, listed in (("optimisers", names), ("spaces", spaces), ("budgets", list(budgets))):
         if not listed or len(set(listed)) < len(listed):
@@ -75,74 +79,80 @@ def benchmark(
     with bar("tuning benchmark", total=len(names) * len(spaces) * len(budgets)) as report:
         for replay in replays:
             content = _fingerprint(replay)
-            for contestant in optimisers:
+            for name, contestant in zip(names, contestants, strict=True):
                 for budget in budgets:
-                    given = isinstance(contestant, Optimiser)
-                    optimiser = contestant if given else paper_settings(contestant, budget)
-                    asked = (optimiser, replay, budget, runs, seed, protocol)
-                    tables.append(_kept(folder, content, *asked))
-                    report.advance(optimiser=optimiser.name, space=replay.name)
+                    optimiser = (
+                        contestant
+                        if isinstance(contestant, Optimiser)
+                        else paper_settings(contestant, budget)
+                    )
+                    cell = _Cell(name, optimiser, replay, budget, runs, seed, protocol)
+                    tables.append(cell.kept(folder, content))
+                    report.advance(optimiser=name, space=replay.name)
     return pd.concat(tables, ignore_index=True)
 
 
-def _kept(
-    folder: Path | None,
-    content: str,
-    optimiser: Optimiser,
-    replay: Replay,
-    budget: int,
-    runs: int,
-    seed: int,
-    protocol: Protocol,
-) -> pd.DataFrame:
-    """The rows of one optimiser, space and budget: from the folder, or made and put there."""
-    if folder is None:
-        return _rows(optimiser, replay, budget, runs, seed, protocol)
-    asked = plain(
-        {
-            "optimiser": optimiser,
-            "measurements": content,
-            "times": replay.times,
-            "budget": budget,
-            "runs": runs,
-            "seed": seed,
-            "protocol": protocol,
-        }
-    )
-    file = folder / f"{hashlib.sha256(canonical(asked).encode()).hexdigest()[:24]}.parquet"
-    if file.exists():
-        return pd.read_parquet(file)
-    table = _rows(optimiser, replay, budget, runs, seed, protocol)
-    with atomic_write(file) as temporary:
-        table.to_parquet(temporary, index=False)
-    return table
+@dataclass(frozen=True)
+class _Cell:
+    """The runs of one optimiser on one space with one budget."""
 
+    name: str
+    optimiser: Optimiser
+    replay: Replay
+    budget: int
+    runs: int
+    seed: int
+    protocol: Protocol
 
-def _rows(
-    optimiser: Optimiser, replay: Replay, budget: int, runs: int, seed: int, protocol: Protocol
-) -> pd.DataFrame:
-    problem = Problem(replay, budget, protocol=protocol, runs=runs)
-    seeds = seeds_of(seed, runs, optimiser.name, replay.name, budget)
-    start = time.perf_counter()
-    optimiser.run(problem, seeds)
-    seconds = (time.perf_counter() - start) / runs
-    gate = problem.gate
-    found = np.array([replay.measure(int(code)) if code >= 0 else np.inf for code in gate.found])
-    return pd.DataFrame(
-        {
-            "optimiser": optimiser.name,
-            "space": replay.name,
-            "budget": budget,
-            "run": np.arange(runs),
-            "fraction": replay.optimum / found,
-            "evaluations": gate.spent,
-            "seconds": seconds,
-            "kernel": replay.measurements.kernel,
-            "device": replay.measurements.device,
-            "lookups": gate.looked,
-            "ended": [ENDINGS[int(code)] for code in gate.ended],
-        }
-    )
+    def kept(self, folder: Path | None, content: str) -> pd.DataFrame:
+        """The rows: from the folder, or made and put there."""
+        if folder is None:
+            return self.rows()
+        asked = plain(
+            {
+                "name": self.name,
+                "optimiser": self.optimiser,
+                "measurements": content,
+                "times": self.replay.times,
+                "budget": self.budget,
+                "runs": self.runs,
+                "seed": self.seed,
+                "protocol": self.protocol,
+            }
+        )
+        file = folder / f"{hashlib.sha256(canonical(asked).encode()).hexdigest()[:24]}.parquet"
+        if file.exists():
+            return pd.read_parquet(file)
+        table = self.rows()
+        with atomic_write(file) as temporary:
+            table.to_parquet(temporary, index=False)
+        return table
+
+    def rows(self) -> pd.DataFrame:
+        """Make the runs."""
+        replay, runs = self.replay, self.runs
+        problem = Problem(replay, self.budget, protocol=self.protocol, runs=runs)
+        seeds = seeds_of(self.seed, runs, self.name, replay.name, self.budget)
+        start = time.perf_counter()
+        self.optimiser.run(problem, seeds)
+        seconds = (time.perf_counter() - start) / runs
+        gate = problem.gate
+        found = [replay.measure(int(code)) if code >= 0 else np.inf for code in gate.found]
+        return pd.DataFrame(
+            {
+                "optimiser": self.name,
+                "space": replay.name,
+                "budget": self.budget,
+                "run": np.arange(runs),
+                "fraction": replay.optimum / np.array(found),
+                "evaluations": gate.spent,
+                "seconds": seconds,
+                "kernel": replay.measurements.kernel,
+                "device": replay.measurements.device,
+                "lookups": gate.looked,
+                "ended": [ENDINGS[int(code)] for code in gate.ended],
+            }
+        )
 
 
 def _name(contestant: Contestant) -> str:

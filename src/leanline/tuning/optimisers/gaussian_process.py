@@ -52,14 +52,15 @@ class GaussianProcess(SteppingOptimiser):
     def search(self, problem: Problem, rng: np.random.Generator) -> None:
         """Search until the problem ends it."""
         space, seen = problem.space, dict[int, float]()
-        while True:
-            if len(seen) < self.initial or not np.isfinite(list(seen.values())).any():
+        while len(seen) < space.cartesian_size:  # the gate ends the run before
+            wanted = np.empty(0, dtype=np.int64)
+            if len(seen) >= self.initial and np.isfinite(list(seen.values())).any():
+                codes, values = self._remembered(seen)
+                wanted = self._candidates(problem, rng, seen, int(codes[np.argmin(values)]))
+            if not len(wanted):
                 code = _draw(problem, rng, seen)
                 seen[code] = problem.evaluate(code)
                 continue
-            codes, values = self._remembered(seen)
-            best = int(codes[np.argmin(values)])
-            wanted = self._candidates(problem, rng, seen, best)
             model = _Model.fit(_points(problem, codes), values, _points(problem, wanted))
             for _ in range(max(1, len(codes) // 4)):
                 at = model.lowest(self.kappa)
@@ -69,8 +70,6 @@ class GaussianProcess(SteppingOptimiser):
                 seen[code] = problem.evaluate(code)
                 worst = max(time for time in seen.values() if np.isfinite(time))
                 model.add(at, float(np.log(min(seen[code], worst))))
-            if len(seen) >= space.cartesian_size:  # the gate ends the run before
-                return
 
     def _remembered(
         self, seen: dict[int, float]
