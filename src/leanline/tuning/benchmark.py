@@ -62,13 +62,12 @@ def benchmark(
             number below 1.
         RunError: The folder cannot be written to.
     """
-    given = isinstance(optimisers, Mapping)
-    contestants = list(optimisers.values() if given else optimisers)
-    names = list(optimisers) if given else [_name(each) for each in contestants]
-    spaces = [replay.name for replay in replays]
-    for what, listed in (("optimisers", names), ("spaces", spaces), ("budgets", list(budgets))):
-        if not listed or len(set(listed)) < len(listed):
-            raise ConfigError(f"{what} {listed} were given; at least one is wanted, and none twice")
+    if not isinstance(optimisers, Mapping):
+        _need_once("optimisers", [_name(each) for each in optimisers])
+        optimisers = {_name(each): each for each in optimisers}
+    _need_once("optimisers", list(optimisers))
+    _need_once("spaces", [replay.name for replay in replays])
+    _need_once("budgets", list(budgets))
     folder = None if out is None else Path(out)
     if folder is not None:
         try:
@@ -76,10 +75,10 @@ def benchmark(
         except OSError as error:
             raise RunError(f"cannot make the folder {folder}: {error.strerror}") from error
     tables = []
-    with bar("tuning benchmark", total=len(names) * len(spaces) * len(budgets)) as report:
+    with bar("tuning benchmark", total=len(optimisers) * len(replays) * len(budgets)) as report:
         for replay in replays:
             content = _fingerprint(replay)
-            for name, contestant in zip(names, contestants, strict=True):
+            for name, contestant in optimisers.items():
                 for budget in budgets:
                     optimiser = (
                         contestant
@@ -153,6 +152,11 @@ class _Cell:
                 "ended": [ENDINGS[int(code)] for code in gate.ended],
             }
         )
+
+
+def _need_once(what: str, listed: Sequence[object]) -> None:
+    if not listed or len(set(listed)) < len(listed):
+        raise ConfigError(f"{what} {listed} were given; at least one is wanted, and none twice")
 
 
 def _name(contestant: Contestant) -> str:
