@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import chains, inference, norms, retraining, selection
+from benchmarks import chains, inference, loading, norms, retraining, selection
 from leanline.experiments.evidence import machine
 from leanline.records.atomic import write_text
 
@@ -26,6 +26,7 @@ PARTS = {
     "selection": selection,
     "inference": inference,
     "retraining": retraining,
+    "loading": loading,
 }
 
 

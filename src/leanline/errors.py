@@ -31,3 +31,7 @@ class CheckpointError(LeanlineError):
 
 class RunError(LeanlineError):
     """A run folder cannot be used: it belongs to another configuration, or cannot be written."""
+
+
+class FolderInUseError(RunError):
+    """Another process is writing to a run folder."""

@@ -172,7 +172,7 @@ def test_folders_of_another_kind(leanline, dense, lean, pictures, tmp_path):
     refused(leanline("prune", lean, "-o", tmp_path / "x"), 1, "made by leanline prune")
     refused(leanline("compact", dense.parent, *out), 1, "no run folder")
     refused(leanline("compact", lean, "-o", tmp_path / "net.onnx"), 2, "ends in .safetensors")
-    refused(leanline("compact", lean, "-o", tmp_path / "no" / "n.safetensors"), 1, "no folder")
+    refused(leanline("compact", lean, "-o", tmp_path / "no" / "n.safetensors"), 2, "no folder")
     refused(leanline("bench", lean, "--size", "big"), 2, "HEIGHTxWIDTH")
 
 

@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 
 from leanline.compaction import load
-from leanline.data import CircleSquare
+from leanline.data import CircleSquare, DynamicCT
 from leanline.experiments import demo
 from leanline.models import MSD
-from leanline.pruning.prune import load_stage
+from leanline.pruning import load_stage
 from leanline.records.run import RunFolder
 from leanline.runtime import OnnxNetwork
 
@@ -38,6 +38,45 @@ def test_data_are_made_and_checked(leanline, tmp_path):
     again = leanline("data", "make", "circle-square", "--out", out)
     assert again.code == 1
     assert "not an empty folder" in again.stderr
+
+
+def test_dynamic_ct_is_made_at_any_size(leanline, tmp_path):
+    out = tmp_path / "ct"
+    counts = ("--train", 2, "--val", 1, "--test", 1)
+    settings = ("--set-data", "size=64", "--set-data", "frames=2")
+    made = leanline("data", "make", "dynamic-ct", "-o", out, *counts, *settings, "--json")
+    assert made.code == 0, made.stderr
+    assert made.json["pictures"] == {"train": 4, "val": 2, "test": 2}
+    split = DynamicCT(train=2, frames=2, size=64).split("train")
+    for index in range(4):
+        image = np.asarray(Image.open(out / f"train/images/{index:05d}.tif"))
+        assert np.array_equal(image, split[index][0][0])
+        labels = np.asarray(Image.open(out / f"train/labels/{index:05d}.png"))
+        assert np.array_equal(labels, split[index][1])
+    found = leanline("data", "check", f"folder:{out}", "--set-data", "crop=32,48", "--json").json
+    assert found["problems"] == [] and found["found"]["input_shape"] == [1, 1, 64, 64]
+    found = leanline("data", "check", "dynamic-ct", *settings, "--set-data", "val=1", "--json").json
+    assert found["found"]["out_channels"] == 2
+    large = leanline("data", "check", f"folder:{out}", "--set-data", "crop=65")
+    assert large.code == 2 and "larger than the pictures" in large.stderr
+    twice = leanline("data", "make", "dynamic-ct", "-o", tmp_path / "x", "--set-data", "seed=1")
+    assert twice.code == 2 and "give --seed instead" in twice.stderr
+
+
+def test_camvid_is_checked(leanline, tmp_path):
+    for split in ("train", "val", "test"):
+        for part, pixels in (("images", (8, 12, 3)), ("labels", (8, 12))):
+            (tmp_path / split / part).mkdir(parents=True)
+            values = np.arange(np.prod(pixels)).reshape(pixels) % 12
+            Image.fromarray(values.astype(np.uint8)).save(tmp_path / split / part / "a.png")
+    name = f"camvid:{tmp_path}"
+    found = leanline("data", "check", name, "--set-data", "reduce=2", "--json").json
+    assert found["problems"] == [] and found["found"]["out_channels"] == 11
+    assert found["found"]["input_shape"] == [1, 3, 4, 6]
+    Image.fromarray(np.full((8, 12), 12, np.uint8)).save(tmp_path / "val/labels/a.png")
+    wrong = leanline("data", "check", name, "--json")
+    assert wrong.code == 1
+    assert "has the label 12 in 96 pixels; with 11 classes" in wrong.json["problems"][0]
 
 
 def test_training_notes_what_it_did(leanline, dense, pictures):

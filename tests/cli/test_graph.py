@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from leanline.models import MSD, FCNResNet50
-from leanline.pruning.prune import load_stage
+from leanline.pruning import load_stage
 from leanline.records.run import RunFolder
 
 from .test_bad_input import refused

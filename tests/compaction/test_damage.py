@@ -16,7 +16,8 @@ from torch import nn
 from leanline.compaction import compact, load, save
 from leanline.compaction.recipe import Recipe
 from leanline.compaction.recipe_inputs import LARGEST, check_inputs, make_inputs, write_inputs
-from leanline.errors import CheckpointError
+from leanline.errors import CheckpointError, ConfigError
+from leanline.masks import apply_masks
 from leanline.records.tensors import load_tensors, save_tensors
 
 from .random_nets import mask_at_random, randomise
@@ -165,3 +166,21 @@ def test_the_tensors_of_another_network(file: Path, tmp_path: Path) -> None:
     save_tensors(tmp_path / "type", tensors | {name: tensors[name].double()}, metadata)
     with pytest.raises(CheckpointError, match=r"torch\.float64 in the file"):
         load(dense, tmp_path / "type")
+
+
+def test_network_with_other_numbers_of_channels(tmp_path: Path) -> None:
+    def make(inputs: int = 2, outputs: int = 2) -> nn.Module:
+        return nn.Sequential(nn.Conv2d(inputs, 3, 3), nn.Conv2d(3, outputs, 1, bias=False))
+
+    masked = make()
+    first, last = torch.ones(3, 2, dtype=torch.bool), torch.ones(2, 3, dtype=torch.bool)
+    first[:, 1] = last[1] = False  # a dead input, a dead output
+    apply_masks(masked, {"0.weight": first, "1.weight": last})
+    save(compact(masked, torch.zeros(1, 2, 9, 9)), tmp_path / "net.safetensors")
+    assert load(make, tmp_path / "net.safetensors")(torch.zeros(1, 2, 9, 9)).shape[1] == 2
+    with pytest.raises(CheckpointError, match="2 channels in the file and 3 in the network"):
+        load(lambda: make(outputs=3), tmp_path / "net.safetensors")
+    with pytest.raises(CheckpointError, match="another network"):
+        load(lambda: make(inputs=3), tmp_path / "net.safetensors")
+    with pytest.raises(ConfigError, match="got a Sequential; give a function"):
+        load(make(), tmp_path / "net.safetensors")

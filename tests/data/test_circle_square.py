@@ -178,7 +178,7 @@ def test_data_sets_by_name(tmp_path):
     assert make("circle-square", train="12", seed=3) == CircleSquare(train=12, seed=3)
     for name, settings, words in (
         ("circel-square", {}, "did you mean 'circle-square'"),
-        ("camvid:x", {}, "there are circle-square, folder:DIR"),
+        ("cityscapes:x", {}, "there are circle-square, dynamic-ct"),
         ("circle-square", {"tain": 1}, "did you mean 'train'"),
         ("circle-square", {"train": "x"}, "must be a whole number"),
         ("folder", {}, "write folder:DIR"),

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from leanline.data import ImageFolder, ImagingDataset, check, make
-from leanline.data.pictures import read_image, read_labels
+from leanline.data.pictures import read_header, read_image, read_labels
 from leanline.errors import ConfigError, DataError
 
 SPLITS = ("train", "val", "test")
@@ -110,6 +110,49 @@ def test_planar_tiff_jpeg_and_palette_are_read(tmp_path):
     assert read_image(tmp_path / "p.png")[0].tolist() == [[0, 250], [250, 0]]
 
 
+@pytest.mark.parametrize("channels", [2, 4, 5])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
+@pytest.mark.parametrize("kind", ["samples", "planes", "pages", "imagej", "ome"])
+def test_pictures_of_several_channels(tmp_path, kind, dtype, channels):
+    rng = np.random.default_rng(0)
+    pixels = (rng.random((channels, 6, 7)) * 250).astype(dtype)
+    path = tmp_path / ("p.ome.tif" if kind == "ome" else "p.tif")
+    grey = {"photometric": "minisblack"}
+    if kind == "samples":
+        tifffile.imwrite(path, np.moveaxis(pixels, 0, -1), **grey, planarconfig="contig")
+    elif kind == "planes":
+        tifffile.imwrite(path, pixels, **grey, planarconfig="separate")
+    elif kind == "imagej":
+        if dtype == np.float64:
+            pytest.skip("ImageJ has no double precision")
+        tifffile.imwrite(path, pixels, imagej=True, metadata={"axes": "CYX"})
+    else:
+        tifffile.imwrite(path, pixels, **grey, metadata={"axes": "CYX"})
+    np.testing.assert_array_equal(read_image(path), pixels.astype(np.float32))
+    header = read_header(path)
+    assert (header.height, header.width, header.channels) == (6, 7, channels)
+    assert header.full_scale == {np.uint8: 255, np.uint16: 65535}.get(dtype)
+    with pytest.raises(DataError, match=r"several channels|float"):
+        read_labels(path)
+
+
+def test_a_folder_of_several_channels(folder):
+    rng = np.random.default_rng(1)
+    for path in sorted(folder.glob("*/images/*")):
+        pixels = rng.random((12, 16, 4)).astype(np.float32)
+        tifffile.imwrite(path.with_suffix(".tif"), pixels, photometric="minisblack",
+                         planarconfig="contig")  # fmt: skip
+        path.unlink()
+    assert check(folder) == []
+    data = ImageFolder(folder)
+    assert data.in_channels == 4 and data.split("val")[0][0].shape == (4, 12, 16)
+    clean = ImageFolder(folder, target="clean")
+    assert (clean.in_channels, clean.out_channels) == (4, 1)
+    tifffile.imwrite(folder / "test/images/01.tif", np.zeros((12, 16, 4), np.uint16),
+                     photometric="minisblack", planarconfig="contig")  # fmt: skip
+    assert any("16 bits, which are different units" in problem for problem in check(folder))
+
+
 @pytest.mark.parametrize(
     ("pixels", "want"),
     [
@@ -138,7 +181,22 @@ def test_pictures_that_would_be_read_wrongly_are_refused(tmp_path):
         tmp_path / "stack.tif", np.zeros((3, 4, 4), np.uint8), photometric="minisblack"
     )
     save(tmp_path / "alpha.png", np.zeros((4, 4, 4), np.uint8))
-    for name, words in (("nan.tif", "NaN"), ("stack.tif", "3 pictures"), ("alpha.png", "RGBA")):
+    colours = np.zeros((4, 4, 4), np.uint8)
+    tifffile.imwrite(tmp_path / "alpha.tif", colours, photometric="rgb")
+    tifffile.imwrite(tmp_path / "inks.tif", colours, photometric="separated")
+    tifffile.imwrite(tmp_path / "complex.tif", np.zeros((4, 4), np.complex64))
+    metadata = {"axes": "TCYX"}
+    tifffile.imwrite(tmp_path / "time.tif", np.zeros((2, 3, 4, 4), np.uint8), metadata=metadata,
+                     photometric="minisblack")  # fmt: skip
+    for name, words in (
+        ("nan.tif", "NaN"),
+        ("stack.tif", "3 pictures"),
+        ("alpha.png", "RGBA"),
+        ("alpha.tif", "transparen"),
+        ("inks.tif", "inks"),
+        ("complex.tif", "complex64"),
+        ("time.tif", "6 pictures"),
+    ):
         with pytest.raises(DataError, match=words):
             read_image(tmp_path / name)
 
@@ -269,7 +327,7 @@ def test_constant_pictures_cannot_be_normalised(folder):
 
 
 def test_memory_is_bounded(folder):
-    size = 12 * 16 * (4 + 8)
+    size = 12 * 16 * (4 + 1)  # a float and a byte
     data = ImageFolder(folder, memory=2 * size)
     split = data.split("train")
     first = [split[i][0] for i in range(4)]

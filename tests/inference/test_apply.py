@@ -17,6 +17,7 @@ import leanline as ll
 from leanline.data import Normalisation
 from leanline.errors import ConfigError, DataError, ModelError, RunError
 from leanline.inference import ApplyConfig, apply
+from leanline.inference import engine as engine_module
 from leanline.inference import work as work_module
 
 SCALE = Normalisation(100.0, 30.0)
@@ -293,6 +294,31 @@ def test_nan_is_passed_on_with_a_warning(network, tmp_path, caplog):
     assert "NaN or infinite values" in caplog.text
     have = tifffile.imread(tmp_path / "out.tif")
     assert np.isfinite(have[[0, 2]]).all()
+
+
+def test_pictures_of_another_depth_are_mentioned(network, tmp_path, caplog):
+    values = numbers((2, 9, 9))
+    apply(network, stack(tmp_path / "8.tif", values), tmp_path / "out8.tif", QUICK)
+    assert "was trained on" not in caplog.text
+    high = values.astype("uint16") * 257
+    apply(network, stack(tmp_path / "16.tif", high), tmp_path / "out16.tif", QUICK)
+    assert "16.tif has values about 2.6" in caplog.text and "trained on 100" in caplog.text
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_a_network_for_any_size_is_compacted_once(backend, tmp_path, monkeypatch):
+    calls = []
+    whole = engine_module.compaction.compact
+    monkeypatch.setattr(
+        engine_module.compaction, "compact", lambda *given: calls.append(1) or whole(*given)
+    )
+    network = ll.models.UNet4(1, 2, width=2).eval()
+    engine = engine_module.Engine(network, 1, (32, 32), backend, 1)
+    for size in ((32, 32), (31, 40), (17, 22), (48, 33)):
+        images = torch.randn(1, 1, *size)
+        with torch.no_grad():
+            torch.testing.assert_close(engine(images), network(images), rtol=1e-4, atol=1e-4)
+    assert calls == [1]
 
 
 def test_pictures_that_do_not_fit(network, tmp_path):

@@ -56,7 +56,7 @@ def scheduler():
     from distributed import LocalCluster
 
     with LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None
+        n_workers=2, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0"
     ) as cluster:
         yield cluster.scheduler_address
 
@@ -92,7 +92,7 @@ def test_an_error_of_a_worker_reaches_the_user_and_the_rest_goes_on(volume, sche
 
 
 def test_errors(monkeypatch):
-    monkeypatch.setattr("leanline.inference.cluster._PATIENCE", 0.5)
+    monkeypatch.setattr("leanline.records.cluster._PATIENCE", 0.5)
     with pytest.raises(ConfigError, match="one of them"):
         Cluster()
     with pytest.raises(ConfigError, match="at least 1"):

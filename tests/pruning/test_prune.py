@@ -12,8 +12,7 @@ from torch.nn.utils import prune as torch_prune
 from leanline.errors import CheckpointError, ConfigError, RunError
 from leanline.masks import get_channel_masks, get_masks
 from leanline.models import MSD
-from leanline.pruning import Lean, Magnitude, Schedule, summary
-from leanline.pruning.prune import load_stage, prune, read_stages
+from leanline.pruning import Lean, Magnitude, Schedule, load_stage, prune, read_stages, summary
 from leanline.records.run import RunFolder
 from leanline.training import Retrain, TrainingConfig
 

@@ -39,9 +39,9 @@ class Retrain:
         return {**metrics, "train_loss": 0.1 * stage.index}
 
 
-def make_prune(folder, criterion=None, stop=None, about=(), names=("accuracy", "loss")):
+def make_prune(folder, criterion=None, stop=None, about=(), names=("accuracy", "loss"), goal=None):
     """A real prune folder, of `stop` stages where it is not to be finished."""
-    files = pruned_files(criterion or pruning.Lean(), stop, tuple(about), tuple(names))
+    files = pruned_files(criterion or pruning.Lean(), stop, tuple(about), tuple(names), goal)
     for name, content in files.items():
         file = folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ def make_prune(folder, criterion=None, stop=None, about=(), names=("accuracy", "
 
 
 @cache
-def pruned_files(criterion, stop, about, names):
+def pruned_files(criterion, stop, about, names, goal):
     """What `prune` leaves, made once for every choice of arguments."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "run"
@@ -62,6 +62,7 @@ def pruned_files(criterion, stop, about, names):
             pruning.Schedule(0.3, 3),
             out=folder,
             about={"model": "msd", "data": "circle-square", **dict(about)},
+            goal=goal,
         )
         for stage in run:
             if stage.index == stop:

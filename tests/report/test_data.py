@@ -8,6 +8,7 @@ from leanline import pruning
 from leanline.errors import CheckpointError, RunError
 from leanline.records.run import RunFolder
 from leanline.report.data import read
+from leanline.report.sentences import headline, more_results
 
 from .folders import (
     FILTERS,
@@ -177,3 +178,22 @@ def test_missing_parts_of_the_evidence_are_no_error(tmp_path):
     assert run.evidence.timing is None
     assert run.change("filters") is None
     assert run.judged("dense") == {}
+
+
+@pytest.mark.parametrize(
+    ("allowed", "result", "said"),
+    [(0.05, 2, "stage 2 is delivered; stage 3 broke a limit"), (0.01, None, "unpruned network")],
+)
+def test_a_goal_says_which_stage_counts(tmp_path, allowed, result, said):
+    goal = pruning.Goal((pruning.AtMetricDrop("accuracy", allowed, reference=0.95),))
+    report = read(make_prune(tmp_path / "x", goal=goal))
+    (run,) = report.runs
+    assert report.finished
+    assert (run.result and run.result.index) == result
+    assert len(run.stages) == (3 if result else 1)
+    lines = [headline(report), *more_results(report)]
+    assert any(said in line for line in lines)
+    if result:
+        assert f"{run.stages[1].kept} filters kept" in lines[0]
+    else:
+        assert "the unpruned network stays" in lines[0]

@@ -50,7 +50,9 @@ MAKERS: dict[str, tuple[Callable[[], nn.Module], int]] = {
 @pytest.fixture
 def every_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     """All layers are swapped, faster or not."""
-    monkeypatch.setattr(layers, "_time", lambda layer, picture: float(isinstance(layer, nn.Conv2d)))
+    monkeypatch.setattr(
+        layers, "step_seconds", lambda layer, picture: float(isinstance(layer, nn.Conv2d))
+    )
     monkeypatch.setattr(layers.Measured, "get", lambda self, what, measure: measure())
 
 

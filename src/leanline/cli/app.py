@@ -9,6 +9,7 @@ from leanline.cli.bench import bench
 from leanline.cli.compact import compact
 from leanline.cli.data import data
 from leanline.cli.demo import demo
+from leanline.cli.experiment import experiment
 from leanline.cli.graph import graph
 from leanline.cli.prune import prune
 from leanline.cli.report import report
@@ -47,5 +48,5 @@ def leanline(
 
 app.command()(demo)
 app.add_typer(data, name="data")
-for command in (train, prune, compact, apply, bench, graph, report):
+for command in (train, prune, compact, apply, bench, graph, experiment, report):
     app.command()(command)

@@ -11,12 +11,12 @@ import safetensors
 from torch import nn
 
 from leanline import compaction
-from leanline.cli.choices import PRETRAINED, NetworkChoice, choose_data, read_settings
 from leanline.cli.evidence import EVIDENCE
 from leanline.cli.folders import data_of, network_of, pruned_of, read_run, trained_of
 from leanline.cli.weights import load_weights
 from leanline.data import Normalisation
 from leanline.errors import CheckpointError, ConfigError, DataError
+from leanline.experiments.choices import PRETRAINED, NetworkChoice, choose_data, read_settings
 from leanline.records.run import RunFolder
 
 _FILES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")

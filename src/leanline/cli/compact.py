@@ -33,6 +33,9 @@ def compact(
             raise ConfigError(f"--out {out}: give a file that ends in .safetensors")
         if onnx is not None and onnx.suffix != ".onnx":
             raise ConfigError(f"--onnx {onnx}: give a file that ends in .onnx")
+        for option, file in (("--out", out), ("--onnx", onnx)):
+            if file is not None and not file.absolute().parent.is_dir():
+                raise ConfigError(f"{option} {file}: there is no folder {file.parent}")
         import torch
 
         from leanline import compaction, pruning

@@ -11,7 +11,8 @@ from leanline.cli.session import command_line
 from leanline.data import ImagingDataset
 from leanline.errors import RunError
 from leanline.experiments.evidence import Measuring, collect_pruning, collect_training
-from leanline.pruning.prune import Stage
+from leanline.pruning import Stage
+from leanline.pruning.stages import DENSE
 
 EVIDENCE = "evidence.json"
 
@@ -45,6 +46,7 @@ def row(stage: Stage) -> dict[str, Any]:
         "keep": stage.keep,
         "kept_filters": stage.kept_filters,
         **stage.metrics,
+        **{name: value for name, value in stage.measured.items() if not name.startswith(DENSE)},
         "seconds": stage.seconds,
     }
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import nn
 
-from leanline.cli.choices import PRETRAINED, DataChoice, NetworkChoice, choose_data
 from leanline.errors import ConfigError, RunError
+from leanline.experiments.choices import PRETRAINED, DataChoice, NetworkChoice, choose_data
 from leanline.models.pretrained import NAMES
-from leanline.pruning.prune import load_stage
+from leanline.pruning import load_stage
 from leanline.records.run import CONFIG, RunFolder
 from leanline.training import load_best
 
@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 _INSTEAD = {
     "prune": "leanline prune",
     "train": "leanline train",
+    "demo": "leanline demo",
+    "experiment": "leanline experiment",
 }
 
 
@@ -101,7 +103,7 @@ def input_shape_of(run: RunFolder) -> tuple[int, ...]:
 
 
 def pruned_of(run: RunFolder, confirmed: str | None) -> tuple[nn.Module, nn.Module]:
-    """The dense network, with its initial values, and the pruned one of the last stage.
+    """The dense network, with its initial values, and the pruned one that the run delivers.
 
     Raises:
         CheckpointError: no stage is done, or its checkpoint is damaged or of another network.
@@ -109,7 +111,8 @@ def pruned_of(run: RunFolder, confirmed: str | None) -> tuple[nn.Module, nn.Modu
     choice = network_of(run, confirmed)
     dense, pruned = choice.make(), choice.make()
     load_stage(run, pruned)
-    _warn_unfinished(run, run.stages[-1]["stage"], ("schedule", "steps"))
+    if not run.stages[-1].get("finished"):  # by its goal
+        _warn_unfinished(run, run.stages[-1]["stage"], ("schedule", "steps"))
     return dense.eval(), pruned.eval()
 
 

@@ -27,7 +27,8 @@ Threads = Annotated[
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="The run folder.", show_default=False)]
 _DATA = (  # words short enough for the narrow column of --help, which cuts longer ones
-    "circle-square, or folder:DIR with train, val and test, each with images and labels (or clean)."
+    "circle-square, dynamic-ct, camvid:DIR, or folder:DIR with train, val and test, each with "
+    "images and labels (or clean)."
 )
 NeededData = Annotated[str, typer.Option("--data", help=_DATA)]
 Data = Annotated[

@@ -8,25 +8,32 @@ import tifffile
 from PIL import Image
 from torch import Tensor
 
-from leanline.data import CircleSquare
+from leanline.data import CamVid, ImagingDataset
 from leanline.data import check as check_folder
 from leanline.data.dataset import SPLITS
 from leanline.records.atomic import atomic_write
 from leanline.records.progress import bar
 from leanline.records.settings import call_with_settings
 
+_UNSEEN = ("memory", "joined")  # settings that change nothing that is looked at
+_SETTLED: dict[str, dict[str, Any]] = {
+    "folder": {},
+    "camvid": {"target": "labels", "classes": CamVid.out_channels, "ignore": CamVid.ignore},
+}
+
 
 def problems_of(name: str, settings: dict[str, str]) -> list[str]:
     """Everything that is wrong with a folder's files; nothing can be with simulated pictures."""
     kind, _, place = name.partition(":")
-    if kind != "folder" or not place:
+    if not place or kind not in _SETTLED:
         return []
-    known: dict[str, Any] = {key: value for key, value in settings.items() if key != "memory"}
-    return call_with_settings(check_folder, {**known, "root": place}, f"data set {name!r}")
+    known: dict[str, Any] = {key: value for key, value in settings.items() if key not in _UNSEEN}
+    given = {**known, **_SETTLED[kind], "root": place}
+    return call_with_settings(check_folder, given, f"data set {name!r}")
 
 
-def write_folder(dataset: CircleSquare, out: Path) -> None:
-    """Write a data set as {train,val,test}/{images,labels}/00000.tif and .png.
+def write_folder(dataset: ImagingDataset, out: Path) -> None:
+    """Write a segmentation data set as {train,val,test}/{images,labels}/00000.tif and .png.
 
     Raises:
         RunError: a file cannot be written.

@@ -10,7 +10,9 @@ from leanline.cli.session import session
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(help="A folder of `train`, `prune` or `demo`.")],
+    folder: Annotated[
+        Path, typer.Argument(help="A folder of `train`, `prune`, `demo` or `experiment`.")
+    ],
     as_json: options.Json = False,
     progress: options.Progress = True,
     debug: options.Debug = False,
@@ -22,7 +24,8 @@ def report(
     with session(as_json, progress, debug) as running:
         from leanline.cli.folders import read_run
         from leanline.report import build
+        from leanline.report.experiment import build_experiment
 
-        read_run(folder, "train", "prune", "demo")
-        page = build(folder)
+        run = read_run(folder, "train", "prune", "demo", "experiment")
+        page = (build_experiment if run.config["command"] == "experiment" else build)(folder)
         running.result({"command": "report", "folder": folder, "report": page}, str(page))

@@ -7,8 +7,10 @@ from typing import Any
 
 from torch import nn
 
-from leanline import pruning
-from leanline.cli.choices import (
+from leanline.cli.folders import best_checksum, data_of, read_run, trained_of
+from leanline.cli.weights import load_weights
+from leanline.errors import ConfigError
+from leanline.experiments.choices import (
     PRETRAINED,
     DataChoice,
     NetworkChoice,
@@ -16,17 +18,8 @@ from leanline.cli.choices import (
     choose_network,
     read_settings,
 )
-from leanline.cli.folders import best_checksum, data_of, read_run, trained_of
-from leanline.cli.weights import load_weights
-from leanline.errors import ConfigError
 from leanline.records.tensors import checksum
 from leanline.training import TrainingConfig
-
-CRITERIA: Mapping[str, pruning.Criterion] = {
-    "lean": pruning.Lean(),
-    "magnitude": pruning.Magnitude(),
-    "operator-norm": pruning.OperatorNorm(),
-}
 
 _DATA_OF = {"msd50-circle-square": "circle-square"}  # what a shipped network was trained on
 
@@ -134,7 +127,10 @@ def _own(asked: Asked) -> Source:
         )
     data = _data(asked)
     if data is None:
-        raise ConfigError(f"--model {asked.model} needs --data: circle-square or folder:DIR")
+        raise ConfigError(
+            f"--model {asked.model} needs --data: circle-square, dynamic-ct, camvid:DIR or "
+            "folder:DIR"
+        )
     settings = read_settings(asked.settings, "--set")
     choice = choose_network(asked.model, settings, data, asked.seed)
     network = choice.make()

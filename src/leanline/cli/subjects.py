@@ -5,11 +5,11 @@ from pathlib import Path
 
 from torch import nn
 
-from leanline.cli.choices import PRETRAINED, NetworkChoice, read_settings
 from leanline.cli.folders import input_shape_of, pruned_of, read_run, trained_of
 from leanline.cli.shapes import sized
 from leanline.cli.weights import load_weights
 from leanline.errors import ConfigError
+from leanline.experiments.choices import PRETRAINED, NetworkChoice, read_settings
 from leanline.models.registry import NAMED
 
 _SIZE = 128

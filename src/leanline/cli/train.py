@@ -51,14 +51,14 @@ def train(
     --out runs/dense
     """
     with session(as_json, progress, debug, threads) as running:
-        from leanline.cli.choices import (
+        from leanline.cli.evidence import add_training_evidence
+        from leanline.experiments.choices import (
             check_fit,
             choose_data,
             choose_network,
             forward_on_kernels,
             read_settings,
         )
-        from leanline.cli.evidence import add_training_evidence
         from leanline.training import Checkpointing, TrainingConfig
         from leanline.training import train as train_into
 

@@ -68,6 +68,11 @@ def load(factory: Callable[[], nn.Module], path: PathLike) -> nn.Module:
         recipe = Recipe.from_json(metadata[_KEY])
     except CheckpointError as problem:
         raise CheckpointError(f"{path}: {problem}") from problem
+    if isinstance(factory, nn.Module):
+        raise ConfigError(
+            f"load(factory): got a {type(factory).__name__}; give a function that makes the dense "
+            "network"
+        )
     dense = factory()
     if not isinstance(dense, nn.Module):
         raise ConfigError(f"load(factory): it made a {type(dense).__name__}, not a torch.nn.Module")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,8 @@ class Recipe:
         sizes: at which sizes it works, as in `meta["sizes"]`.
         live: operation to the channels of its result that are computed, where not all are.
         reads: layer to the input channels that it reads, where not all are.
+        channels: operation to the channels that it has in the dense network, where `live` names it;
+            as ``name:in`` those that a layer of `reads` may read.
         frozen: parameters of the compact network that are not trained, when it was saved.
         leanline: version that made it.
         torch: version of PyTorch that made it.
@@ -51,6 +53,7 @@ class Recipe:
     sizes: str
     live: Kept
     reads: Kept
+    channels: Mapping[str, int] = field(default_factory=dict)
     frozen: tuple[str, ...] = ()
     leanline: str = __version__
     torch: str = str(torch.__version__)
@@ -73,6 +76,8 @@ class Recipe:
             sizes=sized.sizes,
             live={names[i]: _ids(live) for i, live in enumerate(plan.live) if not live.all()},
             reads={names[i]: _ids(read) for i, read in plan.reads.items() if not read.all()},
+            channels={names[i]: live.size for i, live in enumerate(plan.live) if not live.all()}
+            | {_source(names[i]): r.size for i, r in plan.reads.items() if not r.all()},
         )
 
     def plan(self, program: Program) -> CompactPlan:
@@ -86,21 +91,29 @@ class Recipe:
         if foreign:
             raise CheckpointError(f"the given network has no operation {foreign[0]!r}")
         live = tuple(
-            self._chosen(self.live, operation.name, operation.channels)
+            self._chosen(self.live, operation.name, operation.channels, operation.name)
             for operation in program.operations
         )
         reads = {
             operation.index: self._chosen(
-                self.reads, operation.name, program.operations[operation.inputs[0]].channels
+                self.reads,
+                operation.name,
+                program.operations[operation.inputs[0]].channels,
+                _source(operation.name),
             )
             for operation in program.operations
             if operation.kind in ("convolution", "linear")
         }
         return CompactPlan(live, reads)
 
-    def _chosen(self, kept: Kept, name: str, channels: int) -> np.ndarray:
+    def _chosen(self, kept: Kept, name: str, channels: int, known: str) -> np.ndarray:
         if name not in kept:
             return np.ones(channels, bool)
+        if self.channels.get(known, channels) != channels:
+            raise CheckpointError(
+                f"{known!r} has {self.channels[known]} channels in the file and {channels} in the "
+                "network"
+            )
         indices = kept[name]
         if list(indices) != sorted(set(indices)) or not all(0 <= i < channels for i in indices):
             raise CheckpointError(
@@ -135,6 +148,7 @@ class Recipe:
                 sizes=str(data.get("sizes", ""))[:_LONGEST],
                 live={str(k): _indices(v) for k, v in data["live"].items()},
                 reads={str(k): _indices(v) for k, v in data["reads"].items()},
+                channels={str(k): _count(v) for k, v in data.get("channels", {}).items()},
                 frozen=tuple(str(name) for name in data.get("frozen", ())),
                 leanline=str(data["leanline"]),
                 torch=str(data["torch"]),
@@ -146,6 +160,16 @@ class Recipe:
 
 def _ids(chosen: np.ndarray) -> tuple[int, ...]:
     return tuple(np.flatnonzero(chosen).tolist())
+
+
+def _source(name: str) -> str:
+    return f"{name}:in"
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int:
+        raise ValueError(f"channels {str(value)[:50]}")
+    return value
 
 
 def _indices(values: Any) -> tuple[int, ...]:

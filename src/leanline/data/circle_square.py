@@ -8,8 +8,6 @@ grey value is uniform in [0.2, 1). Every pixel gets noise N(0, 1), which is not 
 Class fractions are the same in every picture: .67700 .09375 .09375 .06775 .06775.
 """
 
-import logging
-import zipfile
 from dataclasses import dataclass
 from functools import cache as memoised
 from functools import cached_property
@@ -23,19 +21,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from leanline.data.augmentation import Augmentation, make_augmentation
 from leanline.data.dataset import SPLITS, Task, check_index, check_split
 from leanline.data.memory import PictureMemory
+from leanline.data.picture_cache import cached
 from leanline.errors import ConfigError
-from leanline.records.atomic import atomic_write
-
-logger = logging.getLogger(__name__)
 
 SIZE = 256
 BOX = 32
 OBJECTS = 24
 CLASSES = ("background", "filled square", "hollow square", "disc", "ring")
 _CORNERS = SIZE - BOX + 1
-_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile)
 _VERSION = 1  # of the recipe, in the name of the cache folder
 
 
@@ -53,9 +49,11 @@ class CircleSquare:
         seed: of all pictures; the splits of one seed share no picture.
         cache: folder to keep made pictures in (about 330 kB each); None keeps none.
         memory: bytes of pictures to keep in memory; the default holds 1600.
+        crop: train on parts of this many pixels each way, cut out at random; None trains on whole
+            pictures.
 
     Raises:
-        ConfigError: a negative count, seed or memory.
+        ConfigError: a negative count, seed or memory, or a crop larger than the pictures.
     """
 
     train: int = 1000
@@ -64,6 +62,7 @@ class CircleSquare:
     seed: int = 0
     cache: str | Path | None = None
     memory: int = 2**29
+    crop: int | None = None
 
     task: ClassVar[Task] = "segmentation"
     in_channels: ClassVar[int] = 1
@@ -75,6 +74,12 @@ class CircleSquare:
             value = getattr(self, name)
             if value < 0:
                 raise ConfigError(f"CircleSquare({name}={value}): must not be negative")
+        if self._augmentation is not None:
+            self._augmentation.check(SIZE, SIZE)
+
+    @cached_property
+    def _augmentation(self) -> Augmentation | None:
+        return make_augmentation(None if self.crop is None else (self.crop, self.crop), False)
 
     @cached_property
     def _kept(self) -> PictureMemory:
@@ -96,6 +101,7 @@ class CircleSquareSplit(Dataset[tuple[Tensor, Tensor]]):
         self.data = data
         self.name = name
         self.folder = folder
+        self.augmentation = data._augmentation if name == "train" else None
 
     def __len__(self) -> int:
         length: int = getattr(self.data, self.name)
@@ -110,10 +116,13 @@ class CircleSquareSplit(Dataset[tuple[Tensor, Tensor]]):
         return image, labels.long()
 
     def _make(self, index: int) -> tuple[Tensor, Tensor]:
+        def make() -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+            return picture(self.data.seed, self.name, index)
+
         if self.folder is None:
-            image, labels = picture(self.data.seed, self.name, index)
+            image, labels = make()
         else:
-            image, labels = _cached(self.folder, self.data.seed, self.name, index)
+            image, labels = cached(self.folder / f"{index:05d}.npz", SIZE, make)
         return torch.from_numpy(image)[None], torch.from_numpy(labels)
 
 
@@ -199,27 +208,3 @@ def _place(rng: np.random.Generator) -> list[tuple[int, int]]:
             area &= ~_blocking()[1 + number % 4]
         if len(corners) == OBJECTS:
             return corners
-
-
-def _cached(
-    folder: Path, seed: int, split: str, index: int
-) -> tuple[Float[np.ndarray, "256 256"], UInt8[np.ndarray, "256 256"]]:
-    """The picture from its file in `folder`; made, and kept, when the file is absent or damaged."""
-    path = folder / f"{index:05d}.npz"
-    try:
-        # the archive's checksums are verified
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            image, labels = stored["image"], stored["labels"]
-        shapes_right = image.shape == labels.shape == (SIZE, SIZE)
-        if shapes_right and image.dtype == np.float32 and labels.dtype == np.uint8:
-            return image, labels
-        logger.warning("cached picture %s is not a Circle-Square picture; made again", path)
-    except FileNotFoundError:
-        pass
-    except _DAMAGE as error:
-        logger.warning("cached picture %s is damaged (%s); made again", path, error)
-    image, labels = picture(seed, split, index)
-    folder.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as temporary:
-        np.savez(temporary, image=image, labels=labels)
-    return image, labels

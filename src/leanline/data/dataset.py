@@ -17,6 +17,9 @@ class Split(Protocol):
 
     The image is float32 [channels, height, width]; the target is int64 [height, width] (class ids)
     for segmentation and float32 [channels, height, width] for denoising.
+
+    A split may have an attribute `augmentation` (`leanline.data.Augmentation` or None), which
+    training applies to the pairs that it reads.
     """
 
     def __len__(self) -> int:

@@ -140,7 +140,7 @@ def _check_sizes(scan: FolderScan, pairs: Iterable[Pair]) -> None:
 
 
 def _check_channels(scan: FolderScan, first: Pair, other: Pair) -> None:
-    """Reports an image, or a clean picture, that is grey where the first is colour, or so."""
+    """Reports an image, or a clean picture, of other channels or bits than the first."""
     compared = [(first.image, first.image_header, other.image, other.image_header)]
     if scan.target == "clean":
         compared.append((first.target, first.target_header, other.target, other.target_header))
@@ -150,7 +150,17 @@ def _check_channels(scan: FolderScan, first: Pair, other: Pair) -> None:
                 f"{path} has {header.channels} channels and {other_path} has "
                 f"{other_header.channels}; use all grey or all colour"
             )
+        elif header.full_scale != other_header.full_scale:
+            scan.problems.append(
+                f"{path} holds {_depth(header)} and {other_path} {_depth(other_header)}, which "
+                "are different units; save all in one kind"
+            )
 
 
 def _size(header: Header) -> str:
     return f"{header.height} x {header.width}"
+
+
+def _depth(header: Header) -> str:
+    names = {None: "floating point or 32-bit numbers", 1: "1 bit", 255: "8 bits", 65535: "16 bits"}
+    return names.get(header.full_scale, f"0 to {header.full_scale}")

@@ -1,26 +1,29 @@
 """A folder of the user's own pictures, for segmentation or denoising."""
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from leanline.data.augmentation import Augmentation, make_augmentation
 from leanline.data.dataset import SPLITS, Task, check_index, check_split
-from leanline.data.folder_scan import TARGETS, FolderScan, Pair, scan_folder
+from leanline.data.folder_scan import TARGETS, Pair, scan_folder
+from leanline.data.labels import Labels, infer_classes, label_problem, median_frequency
 from leanline.data.memory import PictureMemory
 from leanline.data.pictures import read_image, read_labels
+from leanline.data.reduction import shrink, shrink_labels
 from leanline.errors import ConfigError, DataError
 from leanline.types import PathLike
 
 logger = logging.getLogger(__name__)
 
-MOST_INFERRED_CLASSES = 64
-"""More classes than this must be asked for: such labels are mostly masks of 0 and 255."""
+Weights: TypeAlias = Literal["median-frequency"]
+"""How classes are weighted in the loss."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,9 @@ class ImageFolder:
 
     With labels the task is segmentation, with clean pictures denoising; where both are there,
     labels are taken unless `target="clean"`. A picture and its target have the same file name (the
-    suffix may differ). PNG, TIFF and JPEG are read: 8 or 16 bits or floating point, grey or RGB;
-    labels are class ids 0, 1, ... in a grey or palette PNG or TIFF.
+    suffix may differ). PNG, TIFF and JPEG are read: 8 or 16 bits or floating point, grey or RGB,
+    TIFF with any number of channels; labels are class ids 0, 1, ... in a grey or palette PNG or
+    TIFF.
 
     Images are scaled to mean 0 and standard deviation 1 with one mean and one standard deviation,
     those of all training images together (`normalisation`). Clean pictures go through the same map,
@@ -59,9 +63,17 @@ class ImageFolder:
         classes: number of classes; None takes the largest label of train and val, plus one.
         ignore: label of pixels that do not count, such as 255; it is no class.
         memory: bytes of pictures to keep in memory.
+        crop: height and width (or one number for both) of the part of a training picture that each
+            step reads, at a random place; None reads whole pictures. Validation and test pictures
+            stay whole.
+        flip: whether training mirrors half of the pictures, by chance, left to right.
+        weights: "median-frequency" makes rare classes weigh more in the loss (`class_weights`).
+        reduce: factor by which pictures are made smaller: means over squares of so many pixels,
+            labels of the pixel in the middle; rows and columns that are left over are cut off.
 
     Raises:
-        ConfigError: an unknown target, classes below 2, a negative `ignore` or `memory`.
+        ConfigError: an unknown target, classes below 2, a negative `ignore` or `memory`, a crop
+            larger than the pictures, weights for denoising.
         DataError: a split or folder is missing or empty, a picture has no partner or cannot be
             read, sizes are mixed; `check` lists all such problems.
     """
@@ -73,8 +85,15 @@ class ImageFolder:
         classes: int | None = None,
         ignore: int | None = None,
         memory: int = 2**29,
+        crop: tuple[int, ...] | None = None,
+        flip: bool = False,
+        weights: Weights | None = None,
+        reduce: int = 1,
     ) -> None:
-        _check_settings(target, classes, ignore, memory)
+        check_settings(target, classes, ignore, memory)
+        if reduce < 1:
+            raise ConfigError(f"reduce={reduce}: must be at least 1")
+        self._augmentation = make_augmentation(crop, flip)
         scan = scan_folder(Path(root), target)
         if scan.problems:
             more = len(scan.problems) - 1
@@ -85,9 +104,27 @@ class ImageFolder:
         self.ignore = ignore
         self._scan = scan
         self._classes = classes
+        self.weights = weights
+        self.reduce = reduce
+        if weights is not None and self.task == "denoising":
+            raise ConfigError(f"weights={weights!r}: {root} is used for denoising, without classes")
         self._memory = PictureMemory(memory)
+        self._check_room()
         if target is None and all((self.root / split / "clean").is_dir() for split in SPLITS):
             logger.info("%s: training on %s; the other is target=...", self.root, self.target)
+
+    def _check_room(self) -> None:
+        """Refuses crops, and a reduction, that the smallest picture has no room for."""
+        for pairs in self._scan.pairs.values():
+            height, width = pairs[0].image_header.height, pairs[0].image_header.width
+            if min(height, width) < self.reduce:
+                raise ConfigError(
+                    f"reduce={self.reduce} leaves nothing of {pairs[0].image}, which has "
+                    f"{height} x {width} pixels"
+                )
+        first = self._scan.pairs["train"][0].image_header
+        if self._augmentation is not None:
+            self._augmentation.check(first.height // self.reduce, first.width // self.reduce)
 
     @property
     def task(self) -> Task:
@@ -96,7 +133,7 @@ class ImageFolder:
 
     @property
     def in_channels(self) -> int:
-        """Channels of an image: 1 (grey) or 3."""
+        """Channels of an image: 1 (grey), 3 (colour), or as many as the files have."""
         return self._scan.pairs["train"][0].image_header.channels
 
     @property
@@ -113,25 +150,16 @@ class ImageFolder:
             raise ConfigError(f"{self.root} is used for denoising and has no classes")
         if self._classes is not None:
             return self._classes
-        largest, where = 0, self._scan.pairs["train"][0].target
-        for pair in self._scan.pairs["train"] + self._scan.pairs["val"]:
-            labels = read_labels(pair.target)
-            if self.ignore is not None:
-                labels = labels[labels != self.ignore]
-            if labels.numel() and int(labels.max()) > largest:
-                largest, where = int(labels.max()), pair.target
-        if largest == 0:
-            raise DataError(
-                f"all labels of {self.root} (train and val) are 0; labels must be class ids "
-                "0, 1, ..., at least two of them"
-            )
-        if largest >= MOST_INFERRED_CLASSES:
-            raise DataError(
-                f"{where} has the label {largest}, which would make {largest + 1} classes; write "
-                "class ids 0, 1, ... (a mask of 0 and 255 becomes 0 and 1), give ignore="
-                f"{largest} if those pixels do not count, or classes={largest + 1} if they do"
-            )
-        return largest + 1
+        pairs = self._scan.pairs["train"] + self._scan.pairs["val"]
+        return infer_classes(self.root, pairs, self.ignore)
+
+    @cached_property
+    def class_weights(self) -> tuple[float, ...] | None:
+        """Weights of the classes in the loss, by `weights`; all training labels are read once."""
+        if self.weights is None:
+            return None
+        labels = (self._labels(pair) for pair in self._scan.pairs["train"])
+        return median_frequency(labels, self.classes, self.ignore)
 
     @cached_property
     def normalisation(self) -> Normalisation:
@@ -170,7 +198,8 @@ class ImageFolder:
     def split(self, name: str) -> "ImageFolderSplit":
         """The pictures of "train", "val" or "test", in the order of their names."""
         check_split(name, "ImageFolder")
-        return ImageFolderSplit(self, self._scan.pairs[name])
+        augmentation = self._augmentation if name == "train" else None
+        return ImageFolderSplit(self, self._scan.pairs[name], augmentation)
 
     def read(self, pair: Pair) -> tuple[Tensor, Tensor]:
         """The normalised image of a pair, and its labels or normalised clean picture.
@@ -178,25 +207,35 @@ class ImageFolder:
         Raises:
             DataError: a file cannot be read, or a label is out of range; the message names it.
         """
-        return self._memory.get(pair.image, lambda: self._read(pair))
+        image, target = self._memory.get(pair.image, lambda: self._read(pair))
+        return image, target.long() if self.task == "segmentation" else target
 
     def _read(self, pair: Pair) -> tuple[Tensor, Tensor]:
-        image = self.normalisation.apply(read_image(pair.image))
+        image = self.normalisation.apply(shrink(read_image(pair.image), self.reduce))
         if self.task == "denoising":
-            return image, self.normalisation.apply(read_image(pair.target))
+            clean = shrink(read_image(pair.target), self.reduce)
+            return image, self.normalisation.apply(clean)
+        labels = shrink_labels(self._labels(pair), self.reduce)
+        # kept as small numbers where they fit, an eighth of the labels' size
+        return image, labels.byte() if max(self.classes, self.ignore or 0) < 256 else labels
+
+    def _labels(self, pair: Pair) -> Labels:
         labels = read_labels(pair.target)
         problem = label_problem(pair.target, labels, self.classes, self.ignore)
         if problem:
             raise DataError(problem)
-        return image, labels
+        return labels
 
 
 class ImageFolderSplit(Dataset[tuple[Tensor, Tensor]]):
-    """One split of an `ImageFolder`."""
+    """One split of an `ImageFolder`, as it is; training applies `augmentation` to what it reads."""
 
-    def __init__(self, folder: ImageFolder, pairs: list[Pair]) -> None:
+    def __init__(
+        self, folder: ImageFolder, pairs: list[Pair], augmentation: Augmentation | None = None
+    ) -> None:
         self.folder = folder
         self.pairs = pairs
+        self.augmentation = augmentation
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -205,72 +244,10 @@ class ImageFolderSplit(Dataset[tuple[Tensor, Tensor]]):
         return self.folder.read(self.pairs[check_index(index, len(self.pairs))])
 
 
-def check(
-    root: PathLike,
-    target: str | None = None,
-    classes: int | None = None,
-    ignore: int | None = None,
-) -> list[str]:
-    """Lists everything that is wrong with a data folder; reads every pixel of it.
-
-    Takes what `ImageFolder` takes. An empty list means that the folder can be trained on.
-    """
-    _check_settings(target, classes, ignore, 0)
-    scan = scan_folder(Path(root), target)
-    problems = scan.problems + _pixel_problems(scan, classes, ignore)
-    if problems:
-        return problems
-    folder = ImageFolder(root, target, classes, ignore)
-    checks: list[Callable[[], object]] = [lambda: folder.normalisation, lambda: folder.out_channels]
-    for look in checks:
-        try:
-            look()
-        except DataError as error:
-            problems.append(str(error))
-    if problems or folder.task == "denoising":
-        return problems
-    for pair in scan.pairs["test"]:
-        problem = label_problem(pair.target, read_labels(pair.target), folder.classes, ignore)
-        problems += [problem] if problem else []
-    return problems
-
-
-def label_problem(path: Path, labels: Tensor, classes: int, ignore: int | None) -> str | None:
-    """What is wrong with the labels of one picture, or None."""
-    counted = labels if ignore is None else labels[labels != ignore]
-    wrong = counted[(counted < 0) | (counted >= classes)]
-    if not wrong.numel():
-        return None
-    ignored = "" if ignore is None else f" or {ignore} (ignored)"
-    return (
-        f"{path} has the label {int(wrong.max())} in {wrong.numel()} pixels; with {classes} "
-        f"classes labels are 0 to {classes - 1}{ignored}"
-    )
-
-
-def _pixel_problems(scan: FolderScan, classes: int | None, ignore: int | None) -> list[str]:
-    problems: list[str] = []
-    for split in SPLITS:
-        for pair in scan.pairs.get(split, []):
-            try:
-                read_image(pair.image)
-            except DataError as error:
-                problems.append(str(error))
-            try:
-                if scan.target == "clean":
-                    read_image(pair.target)
-                else:
-                    labels = read_labels(pair.target)
-                    problem = label_problem(pair.target, labels, classes or 2**31, ignore)
-                    problems += [problem] if problem else []
-            except DataError as error:
-                problems.append(str(error))
-    return problems
-
-
-def _check_settings(
+def check_settings(
     target: str | None, classes: int | None, ignore: int | None, memory: int
 ) -> None:
+    """Raises ConfigError for a setting that no folder can be used with."""
     if target is not None and target not in TARGETS:
         raise ConfigError(f"target={target!r}: must be one of {', '.join(TARGETS)}")
     if classes is not None and classes < 2:

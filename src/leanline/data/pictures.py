@@ -1,4 +1,8 @@
-"""Reading one picture file: PNG, TIFF or JPEG; 8 or 16 bits or floating point; grey or colour."""
+"""Reading one picture file: PNG, TIFF or JPEG; 8 or 16 bits or floating point; grey or colour.
+
+A TIFF may have any number of channels: as samples of its pixels, or as the pages of a file whose
+axes (as ImageJ, OME and tifffile write them) are channel, height, width.
+"""
 
 import struct
 import zlib
@@ -20,7 +24,9 @@ from leanline.errors import DataError
 SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
 _TIFF = (".tif", ".tiff")
 _JPEG = (".jpg", ".jpeg")
-_BITS_PER_SAMPLE = 258  # a tag of TIFF
+_BITS_PER_SAMPLE = 258  # tags of TIFF
+_SAMPLES_PER_PIXEL = 277
+_TRANSPARENT = (tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA)
 _COLOUR = {"RGB": 3, "P": 3}
 _GREY = ("1", "L", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 # What Pillow and tifffile raise for files that are cut off or damaged.
@@ -76,7 +82,7 @@ def read_image(path: Path) -> Float[Tensor, "channels height width"]:
 
 
 def read_pixels(path: Path) -> NDArray[Any]:
-    """Reads a picture as [height, width] or [height, width, 3], in the dtype of the file.
+    """Reads a picture as [height, width] or [height, width, channels], in the dtype of the file.
 
     A palette is resolved to its colours. NaN stays NaN.
 
@@ -97,7 +103,8 @@ def read_labels(path: Path) -> Int[Tensor, "height width"]:
     pixels = _pixels(path, colours=False)
     if pixels.ndim != 2:
         raise DataError(
-            f"{path} is a colour picture; labels must be class ids in a grey or palette picture"
+            f"{path} is a colour picture or has several channels; labels must be class ids in a "
+            "grey or palette picture"
         )
     if not (np.issubdtype(pixels.dtype, np.integer) or pixels.dtype == np.bool_):
         raise DataError(
@@ -109,7 +116,8 @@ def read_labels(path: Path) -> Int[Tensor, "height width"]:
 def _needs_tifffile(path: Path) -> bool:
     """Whether a file is a TIFF that Pillow cannot open, or not as it is.
 
-    Of 16-bit colours Pillow keeps 8 bits; it makes int32 of int16 and uint32.
+    Of 16-bit colours Pillow keeps 8 bits; it makes int32 of int16 and uint32, and does not know
+    that samples or pages may be channels.
     """
     if path.suffix.lower() not in _TIFF:
         return False
@@ -117,7 +125,11 @@ def _needs_tifffile(path: Path) -> bool:
         with PillowImage.open(path) as opened:
             bits = getattr(opened, "tag_v2", {}).get(_BITS_PER_SAMPLE, (8,))
             loses_bits = opened.mode == "RGB" and int(np.max(bits)) > 8
-            return loses_bits or opened.mode == "I" or opened.mode not in (*_GREY, *_COLOUR)
+            if loses_bits or opened.mode == "I" or opened.mode not in (*_GREY, *_COLOUR):
+                return True
+            samples = getattr(opened, "tag_v2", {}).get(_SAMPLES_PER_PIXEL, 1)
+            several = samples > 1 and opened.mode != "RGB"
+            return several or int(getattr(opened, "n_frames", 1)) > 1
     except UnidentifiedImageError:
         return True
 
@@ -146,32 +158,44 @@ def _png_bits(path: Path) -> int:
 
 
 def _tiff_header(path: Path, stack: tifffile.TiffFile) -> Header:
-    if len(stack.pages) != 1:
-        raise DataError(f"{path} holds {len(stack.pages)} pictures; save one a file")
     page = stack.pages.first
-    if page.axes not in ("YX", "YXS", "SYX"):
-        raise DataError(f"{path} has the axes {page.axes!r}; save one grey or RGB picture a file")
-    shape = dict(zip(page.axes, page.shape, strict=True))
+    part = page if len(stack.pages) == 1 else stack.series[0]
+    if len(stack.pages) > 1 and (len(stack.series) > 1 or part.axes != "CYX"):
+        raise DataError(
+            f"{path} holds {len(stack.pages)} pictures; save one a file (pages that are the "
+            "channels of one picture need the axes CYX in the file's ImageJ, OME or tifffile "
+            "metadata)"
+        )
+    if part.axes not in ("YX", "YXS", "SYX", "CYX"):
+        raise DataError(
+            f"{path} has the axes {part.axes!r}; save one picture a file, its channels as samples"
+        )
+    if any(kind in _TRANSPARENT for kind in page.extrasamples):
+        raise DataError(f"{path} has a transparent channel; save it without transparency")
+    if page.photometric == tifffile.PHOTOMETRIC.SEPARATED:
+        raise DataError(f"{path} holds printing inks (CMYK); save it as grey or RGB")
+    if page.dtype is None or page.dtype.kind not in "uif":
+        raise DataError(f"{path} holds {page.dtype} values; save integers or floating point")
+    shape = dict(zip(part.axes, part.shape, strict=True))
     limit = PillowImage.MAX_IMAGE_PIXELS
     if limit is not None and shape["Y"] * shape["X"] > 2 * limit:
         raise DataError(f"{path} claims {shape['Y'] * shape['X']} pixels; the limit is {2 * limit}")
-    channels = shape.get("S", 1)
-    if channels not in (1, 3):
-        raise DataError(f"{path} has {channels} channels; save it as grey or RGB")
-    integer = page.dtype is not None and page.dtype.kind == "u" and page.dtype.itemsize <= 2
-    full_scale = int(np.iinfo(page.dtype).max) if integer and page.dtype is not None else None
+    integer = page.dtype.kind == "u" and page.dtype.itemsize <= 2
+    full_scale = int(np.iinfo(page.dtype).max) if integer else None
+    channels = shape.get("S", shape.get("C", 1))
     return Header(shape["Y"], shape["X"], channels, full_scale)
 
 
 def _pixels(path: Path, colours: bool) -> NDArray[Any]:
-    """Pixels [height, width] or [height, width, 3]; of a palette, its colours or its indices."""
-    header = read_header(path)
+    """Pixels [height, width (, channels)]; of a palette, its colours or its indices."""
+    read_header(path)  # refuses what would be read wrongly
     try:
         if _needs_tifffile(path):
             with tifffile.TiffFile(path) as stack:
-                pixels = stack.pages.first.asarray()
-            if pixels.ndim == 3 and pixels.shape[0] == header.channels != pixels.shape[-1]:
-                pixels = np.moveaxis(pixels, 0, -1)
+                part = stack.pages.first if len(stack.pages) == 1 else stack.series[0]
+                pixels = part.asarray()
+                if part.axes in ("SYX", "CYX"):
+                    pixels = np.moveaxis(pixels, 0, -1)
             return pixels[..., 0] if pixels.ndim == 3 and pixels.shape[-1] == 1 else pixels
         with PillowImage.open(path) as opened:
             opened.load()

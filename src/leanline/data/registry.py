@@ -3,22 +3,28 @@
 from collections.abc import Callable
 from typing import Any
 
+from leanline.data.camvid import CamVid
 from leanline.data.circle_square import CircleSquare
 from leanline.data.dataset import ImagingDataset
+from leanline.data.dynamic_ct import DynamicCT
 from leanline.data.image_folder import ImageFolder
 from leanline.errors import ConfigError
 from leanline.records.settings import call_with_settings, nearest
 
-NAMED: dict[str, Callable[..., ImagingDataset]] = {"circle-square": CircleSquare}
-IN_FOLDERS: dict[str, Callable[..., ImagingDataset]] = {"folder": ImageFolder}
+NAMED: dict[str, Callable[..., ImagingDataset]] = {
+    "circle-square": CircleSquare,
+    "dynamic-ct": DynamicCT,
+}
+IN_FOLDERS: dict[str, Callable[..., ImagingDataset]] = {"folder": ImageFolder, "camvid": CamVid}
 
 
 def make(name: str, **settings: Any) -> ImagingDataset:
-    """Makes a data set from its name: "circle-square" or "folder:DIR".
+    """Makes a data set from its name: "circle-square", "dynamic-ct", "folder:DIR" or "camvid:DIR".
 
     Args:
         name: the name; what follows a colon is the folder.
-        settings: of `CircleSquare` or `ImageFolder`, as values or as text (`train="100"`).
+        settings: of the class that the name stands for (`CircleSquare`, `DynamicCT`,
+            `ImageFolder`, `CamVid`), as values or as text (`train="100"`).
 
     Raises:
         ConfigError: an unknown name or setting, a value of the wrong type.

@@ -90,11 +90,11 @@ def collect_training(
         measuring: how much is measured.
         about: what else to note, such as the command.
     """
-    images, truth = _pictures(dataset)
-    tensors = {"images": images, "truth": truth, "trained": _answer(model, images, dataset)}
+    images, truth = sample_pictures(dataset)
+    tensors = {"images": images, "truth": truth, "trained": answer_of(model, images, dataset)}
     save_tensors(out / "evidence.safetensors", tensors)
     metrics = judge(model, dataset, pictures=measuring.test_pictures)
-    _write(out, {**_task(dataset), "trained": metrics, **about})
+    _write(out, {**task_facts(dataset), "trained": metrics, **about})
 
 
 def collect_pruning(
@@ -118,7 +118,7 @@ def collect_pruning(
         measuring: how much is measured.
         about: what else to note, such as the command.
     """
-    images, truth = _pictures(dataset)
+    images, truth = sample_pictures(dataset)
     example = images[:1].expand(measuring.batch, -1, -1, -1).contiguous()
     with bar("measuring", total=5) as progress:
         small = compaction.compact(pruned, example)
@@ -127,8 +127,8 @@ def collect_pruning(
         tensors = {
             "images": images,
             "truth": truth,
-            "dense": _answer(dense, images, dataset),
-            "pruned": _answer(pruned, images, dataset),
+            "dense": answer_of(dense, images, dataset),
+            "pruned": answer_of(pruned, images, dataset),
         }
         for name, model in (("dense", dense), ("pruned", pruned)):
             matrix = adjacency(model, example)
@@ -136,7 +136,7 @@ def collect_pruning(
                 tensors[f"adjacency.{name}"] = torch.from_numpy(matrix)
         save_tensors(out / "evidence.safetensors", tensors)
         found: dict[str, Any] = {
-            **_task(dataset),
+            **task_facts(dataset),
             "network": _sizes(pruned, small, example),
             "deviation": deviation(pruned, small, images),
         }
@@ -231,7 +231,7 @@ def _sizes(model: nn.Module, small: nn.Module, example: Tensor) -> dict[str, lis
     return {name: [amount.before, amount.after] for name, amount in named.items()}
 
 
-def _task(dataset: ImagingDataset) -> dict[str, Any]:
+def task_facts(dataset: ImagingDataset) -> dict[str, Any]:
     """What the report needs to know of the data: names of classes, or the range of grey values."""
     found: dict[str, Any] = {}
     if dataset.task == "segmentation":
@@ -248,13 +248,14 @@ def _task(dataset: ImagingDataset) -> dict[str, Any]:
     return found
 
 
-def _pictures(dataset: ImagingDataset) -> tuple[Tensor, Tensor]:
+def sample_pictures(dataset: ImagingDataset, count: int = PICTURES) -> tuple[Tensor, Tensor]:
+    """The first test pictures and their targets."""
     split = dataset.split("test")
-    pairs = [split[i] for i in range(min(PICTURES, len(split)))]
+    pairs = [split[i] for i in range(min(count, len(split)))]
     return torch.stack([image for image, _ in pairs]), torch.stack([truth for _, truth in pairs])
 
 
-def _answer(model: nn.Module, images: Tensor, dataset: ImagingDataset) -> Tensor:
+def answer_of(model: nn.Module, images: Tensor, dataset: ImagingDataset) -> Tensor:
     """Labels for segmentation, pictures for denoising."""
     model.eval()
     with torch.no_grad():

@@ -7,7 +7,7 @@ from leanline.graph.liveness import DEAD_VARIANCE, Liveness, find_live, find_unt
 from leanline.graph.program import KINDS, Frozen, Operation, Program
 from leanline.graph.pruning_graph import FilterBlock, GraphReport, PruningGraph, Weigher
 from leanline.graph.shortest import fewest_filters
-from leanline.graph.trace import trace_program
+from leanline.graph.trace import following_once, trace_program
 
 __all__ = [
     "DEAD_VARIANCE",
@@ -28,6 +28,7 @@ __all__ = [
     "Weigher",
     "fewest_filters",
     "find_live",
+    "following_once",
     "find_untouched",
     "longest_chains",
     "resolve_ignored",

@@ -8,6 +8,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.fx import Node
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten, tree_leaves
 
 from leanline.errors import ModelError
 from leanline.graph.constants import Constants
@@ -75,10 +76,57 @@ def trace_program(model: nn.Module, example_inputs: ExampleInputs) -> Program:
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")  # the exporter's own deprecations
-        traced, tracer = _follow(copy, inputs)
+        traced, tracer = _follow_once((id(model), _kind(copy, inputs)), copy, inputs)
         program = _program(copy, traced, kept, tracer)
     _check_finite(program)
     return program
+
+
+_followed: ContextVar[dict[object, tuple[Traced, str]] | None] = ContextVar(
+    "followed", default=None
+)
+
+
+@contextmanager
+def following_once() -> Iterator[None]:
+    """Inside, a network is followed once for inputs of one kind, whatever its numbers become.
+
+    For work on networks whose code nobody changes meanwhile. Programs are made anew at each call;
+    those of one network share their graph.
+    """
+    token = _followed.set({})
+    try:
+        yield
+    finally:
+        _followed.reset(token)
+
+
+def _kind(model: nn.Module, inputs: tuple[Any, ...]) -> object:
+    """What a trace depends on, as far as can be seen."""
+    leaves, structure = tree_flatten(inputs)
+    tensors = (*model.named_parameters(), *model.named_buffers())
+    return (
+        tuple((path, type(module)) for path, module in model.named_modules()),
+        tuple((name, _form(tensor)) for name, tensor in tensors),
+        structure,
+        tuple(_form(leaf) if isinstance(leaf, Tensor) else repr(leaf) for leaf in leaves),
+    )
+
+
+def _form(tensor: Tensor) -> object:
+    return tensor.shape, tensor.dtype, tensor.device, tensor.stride()
+
+
+def _follow_once(key: object, model: nn.Module, inputs: tuple[Any, ...]) -> tuple[Traced, str]:
+    memory = _followed.get()
+    if memory is None:
+        return _follow(model, inputs)
+    if key not in memory:
+        traced, tracer = _follow(model, inputs)
+        if traced.tensors or traced.decisions:  # may become others
+            return traced, tracer
+        memory[key] = traced, tracer
+    return memory[key]
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -26,6 +27,9 @@ from leanline.records.progress import Bar, bar
 from leanline.records.tensors import checksum
 from leanline.types import PathLike
 from leanline.version import __version__
+
+FAR = 10.0
+"""Standard deviations between the mean of a slice and of the training pictures that are odd."""
 
 log = logging.getLogger(__name__)
 
@@ -361,7 +365,23 @@ def _plan(
     if before is None and engine.backend == "auto":
         engine.prepare(_call_shape(volume, how, engine, size))
     how = How(**{**vars(how), "backend": engine.backend})
+    if how.scale is not None:
+        _compare_scale(volume, *how.scale)
     return engine, how
+
+
+def _compare_scale(volume: Source, mean: float, std: float) -> None:
+    """Say so when pictures are far from those that the network was trained on."""
+    found = float(np.asarray(volume.read(0, 1), np.float64).mean())
+    if abs(found - mean) > FAR * std:
+        log.warning(
+            "%s has values about %.4g, the network was trained on %.4g +- %.4g: are they of "
+            "another depth (8 or 16 bits) or unit?",
+            volume.place,
+            found,
+            mean,
+            std,
+        )
 
 
 def _settled(

@@ -11,36 +11,14 @@ from torch import nn
 
 from leanline.data import volumes
 from leanline.data.volumes import Layout, Place
-from leanline.errors import ConfigError, RunError
 from leanline.inference.apply import Applied, ApplyConfig, Task, opened
 from leanline.inference.engine import Engine
 from leanline.inference.work import Done, How, Job, Work
+from leanline.records.cluster import Cluster, connect
 from leanline.types import PathLike
 
-_PATIENCE = 10  # seconds
 _TASKS = 8
 """Tasks for each worker, about: the fewer, the less a killed run repeats."""
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """Who does the work.
-
-    Attributes:
-        workers: processes on this machine.
-        scheduler: the address of a Dask scheduler whose workers see the same files, instead.
-    """
-
-    workers: int | None = None
-    scheduler: str | None = None
-
-    def __post_init__(self) -> None:
-        if (self.workers is None) == (self.scheduler is None):
-            raise ConfigError(
-                f"Cluster(workers={self.workers}, scheduler={self.scheduler!r}): give one of them"
-            )
-        if self.workers is not None and self.workers < 1:
-            raise ConfigError(f"Cluster(workers={self.workers}): must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -80,7 +58,7 @@ def apply_on_cluster(
         RunError: Dask is not installed, or its scheduler does not answer; and what `apply` raises.
     """
     network = load()
-    with _client(cluster) as client:
+    with connect(cluster) as client:
         for source, out in pairs:
             with opened(network, source, out, config) as task:
                 if task.sink is None:
@@ -146,25 +124,3 @@ def _do(slab: _Slab) -> Done:
         with contextlib.closing(volumes.create_sink(slab.place, slab.layout)) as sink:
             work = Work(_engines[key], source, sink, slab.how, slab.layout.dtype)
             return work.run(slab.jobs, lambda jobs: None, 1e9, lambda slices: None)
-
-
-@contextlib.contextmanager
-def _client(cluster: Cluster) -> Iterator[Any]:
-    try:
-        from distributed import Client, LocalCluster
-    except ImportError as error:
-        raise RunError("Dask is not installed; pip install leanline[cluster]") from error
-    with contextlib.ExitStack() as stack:
-        if cluster.scheduler is not None:
-            try:
-                yield stack.enter_context(Client(cluster.scheduler, timeout=_PATIENCE))
-            except OSError as error:
-                raise RunError(
-                    f"no Dask scheduler answers at {cluster.scheduler}: {error}"
-                ) from error
-            return
-        local = LocalCluster(
-            n_workers=cluster.workers, threads_per_worker=1, processes=True, dashboard_address=None
-        )
-        stack.enter_context(local)
-        yield stack.enter_context(Client(local))

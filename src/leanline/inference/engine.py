@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from leanline import compaction, runtime
+from leanline.compaction.any_size import ANY
 from leanline.errors import ModelError
 from leanline.graph import trace_program
 from leanline.inference.receptive_field import ReceptiveField, receptive_field
@@ -63,6 +64,7 @@ class Engine:
             look = size  # the only one that it takes, perhaps
         small = self._compact(look)
         self.field = self._look(small, look)
+        self._everywhere = getattr(small, "meta", {}).get("sizes") == ANY
         if look == size or not self.field.fixed:
             self._small[self._class_of(size)] = small
         with torch.no_grad():
@@ -119,7 +121,9 @@ class Engine:
         return fast
 
     def _class_of(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Sizes of one class share a compiled network."""
+        """Sizes of one class share a compiled network, which knows which sizes it fits."""
+        if self._everywhere:
+            return 0, 0
         if self.field.fixed:
             return size
         rows, columns = self.field.alignment

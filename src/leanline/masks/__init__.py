@@ -5,7 +5,9 @@ from leanline.masks.apply import (
     apply_masks,
     get_channel_masks,
     get_masks,
+    lift_masks,
     remove_masks,
+    zero_filters,
 )
 from leanline.masks.bake import bake, baked_copy
 from leanline.masks.mask import Mask
@@ -18,5 +20,7 @@ __all__ = [
     "baked_copy",
     "get_channel_masks",
     "get_masks",
+    "lift_masks",
     "remove_masks",
+    "zero_filters",
 ]

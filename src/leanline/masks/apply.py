@@ -13,7 +13,7 @@ from torch.nn.utils import parametrize, prune
 from leanline.errors import ConfigError
 from leanline.masks.bake import bake_slot, bake_tensor, own_class
 from leanline.masks.mask import Mask
-from leanline.masks.slots import Slot, find_slots, hooks, pick_slot
+from leanline.masks.slots import Slot, find_slots, hooks, parametrizations_of, pick_slot
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +48,30 @@ def apply_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
         work.append((slot, full.reshape(*full.shape, *(1,) * (weight.ndim - 2))))
     for slot, mask in work:
         _mask_slot(slot, mask)
+
+
+def zero_filters(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
+    """Set filters to zero once, without a mask: from then on they are trained like any other.
+
+    Args:
+        model: Any module; changed in place.
+        masks: As for `apply_masks`; False filters become zero.
+
+    Raises:
+        ConfigError: If a name, a shape or a dtype is wrong, or a weight is computed from other
+            parameters, as by weight norm; the model is then unchanged.
+    """
+    slots = find_slots(model)
+    work: list[tuple[Tensor, Tensor]] = []
+    for name, mask in masks.items():
+        stored = _stored(pick_slot(slots, name))
+        _check(name, mask, tuple(stored.shape[:2]))
+        work.append(
+            (stored, mask.to(stored.device).reshape(*mask.shape, *(1,) * (stored.ndim - 2)))
+        )
+    with torch.no_grad():
+        for stored, mask in work:
+            stored.masked_fill_(~mask, 0.0)
 
 
 def apply_channel_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
@@ -110,6 +134,23 @@ def remove_masks(model: nn.Module) -> None:
             bake_slot(slots[name])
 
 
+def lift_masks(model: nn.Module) -> None:
+    """Take leanline's masks off again: what they held at zero has the stored values once more.
+
+    The counterpart of `remove_masks`, which keeps the zeros. Other parametrisations stay.
+    """
+    for slot in {id(slot): slot for slot in find_slots(model).values()}.values():
+        for module, attribute in slot.holders:
+            while (mask := _own(module, attribute)) is not None:
+                own_class(module)
+                stack = parametrizations_of(module, attribute)
+                if len(stack) == 1:
+                    parametrize.remove_parametrizations(module, attribute, False)
+                else:
+                    place = next(i for i, part in enumerate(stack) if part is mask)
+                    del stack[place]
+
+
 def _check(name: str, mask: Tensor, shape: tuple[int, ...]) -> None:
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
         kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
@@ -123,11 +164,28 @@ def _check(name: str, mask: Tensor, shape: tuple[int, ...]) -> None:
 def _own(module: nn.Module, attribute: str) -> Mask | None:
     if not parametrize.is_parametrized(module, attribute):
         return None
-    stacks = module.parametrizations
-    assert isinstance(stacks, nn.ModuleDict)
-    stack = stacks[attribute]
-    assert isinstance(stack, parametrize.ParametrizationList)
+    stack = parametrizations_of(module, attribute)
     return next((part for part in stack if isinstance(part, Mask)), None)
+
+
+def _stored(slot: Slot) -> Tensor:
+    """The parameter itself, below its masks."""
+    module, attribute = slot.holders[0]
+    if parametrize.is_parametrized(module, attribute):
+        stack = parametrizations_of(module, attribute)
+        if all(isinstance(part, Mask) for part in stack):
+            stored = stack.original
+            assert isinstance(stored, Tensor)
+            return stored
+    elif _foreign(module, attribute) is not None:
+        return module.get_parameter(attribute + "_orig")
+    elif attribute not in hooks(module):
+        return module.get_parameter(attribute)
+    raise ConfigError(
+        f"parameter {slot.name!r} is computed from others (weight or spectral norm): its filters "
+        "cannot be set to zero without a mask; use a criterion without soft stages, or remove the "
+        "norm first"
+    )
 
 
 def _foreign(module: nn.Module, attribute: str) -> Tensor | None:

@@ -48,7 +48,7 @@ class Slot:
             tensor = getattr(module, attribute)
             assert isinstance(tensor, Tensor)
             return tensor.detach()
-        stack = _stack(module, attribute)
+        stack = parametrizations_of(module, attribute)
         training = [part for part in stack.modules() if part.training]
         try:
             stack.eval()  # the power iteration of a spectral norm must not advance
@@ -61,7 +61,8 @@ class Slot:
         return value
 
 
-def _stack(module: nn.Module, attribute: str) -> parametrize.ParametrizationList:
+def parametrizations_of(module: nn.Module, attribute: str) -> parametrize.ParametrizationList:
+    """What a parametrised tensor goes through, in order."""
     stacks = module.parametrizations
     assert isinstance(stacks, nn.ModuleDict)
     stack = stacks[attribute]
@@ -102,7 +103,7 @@ def _own_tensors(module: nn.Module) -> Iterable[tuple[str, int]]:
         stacks = module.parametrizations
         assert isinstance(stacks, nn.ModuleDict)
         for attribute in stacks:
-            stack = _stack(module, attribute)
+            stack = parametrizations_of(module, attribute)
             original = stack.original if stack.is_tensor else stack.original0
             if isinstance(original, nn.Parameter):
                 yield attribute, id(original)

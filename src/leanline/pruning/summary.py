@@ -6,7 +6,7 @@ import contextlib
 import math
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -168,12 +168,7 @@ def summary(
         ModelError: If the model cannot be traced.
         ConfigError: If the time is negative.
     """
-    program = trace_program(model, example_inputs)
-    fixed = unprunable(program, resolve_ignored(model))
-    layers, live = _layers(program, fixed)
-    # A weight that two operations share has its filters counted once, its work twice.
-    unique = {layer.name: layer for layer in layers if layer.prunable}.values()
-    parameters, macs = _parameters(program, live), _sum([layer.macs for layer in layers])
+    found = sizes(model, example_inputs)
     problem = ""
     if small is None:
         try:
@@ -182,18 +177,36 @@ def summary(
             problem = str(error)
     compact = None
     if small is not None:
-        compact = _compact(model, small, example_inputs, parameters.before, macs.before)
+        compact = _compact(model, small, example_inputs, found.parameters.before, found.macs.before)
     timing = None if seconds is None else _time(model, small, example_inputs, seconds)
+    return replace(found, compact=compact, problem=problem, timing=timing)
+
+
+def sizes(model: nn.Module, example_inputs: ExampleInputs) -> Summary:
+    """A `summary` that counts and does not compact: nothing of the compact network is in it.
+
+    Args:
+        model: The network, with or without masks; not touched.
+        example_inputs: A tensor or a tuple of tensors, as the model is called with.
+
+    Raises:
+        ModelError: If the model cannot be traced.
+    """
+    program = trace_program(model, example_inputs)
+    fixed = unprunable(program, resolve_ignored(model))
+    layers, live = _layers(program, fixed)
+    # A weight that two operations share has its filters counted once, its work twice.
+    unique = {layer.name: layer for layer in layers if layer.prunable}.values()
     return Summary(
         _sum([layer.filters for layer in unique]),
         sum(layer.kept for layer in unique),
         _sum([layer.channels for layer in layers if layer.kind == "convolution"]),
-        parameters,
-        macs,
+        _parameters(program, live),
+        _sum([layer.macs for layer in layers]),
         layers,
-        compact,
-        problem,
-        timing,
+        None,
+        "",
+        None,
     )
 
 

@@ -6,7 +6,7 @@ import os
 import weakref
 from pathlib import Path
 
-from leanline.errors import RunError
+from leanline.errors import FolderInUseError, RunError
 
 
 class FolderLock:
@@ -23,8 +23,8 @@ class FolderLock:
             path: The lock file; made if missing.
 
         Raises:
-            RunError: Another process, or another lock of this one, holds it; or the file system
-                has no locks.
+            FolderInUseError: Another process, or another lock of this one, holds it.
+            RunError: The file system has no locks.
         """
         self.path = path
         try:
@@ -37,7 +37,7 @@ class FolderLock:
             owner = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(descriptor)
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                raise RunError(
+                raise FolderInUseError(
                     f"{path.parent} is in use by process {owner}; wait for it to end, or choose "
                     "another folder"
                 ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,11 @@ def build(folder: PathLike) -> Path:
 
 def render(report: Report) -> str:
     """The report as the text of an HTML page."""
+    return page("report.html.jinja", _context(report))
+
+
+def page(template: str, context: Mapping[str, Any]) -> str:
+    """A page of this package's templates; whatever it is given is escaped, but for `Markup`."""
     environment = Environment(
         loader=PackageLoader("leanline.report"),
         autoescape=True,
@@ -70,7 +76,7 @@ def render(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.jinja").render(_context(report)) + "\n"
+    return environment.get_template(template).render(context) + "\n"
 
 
 def _context(report: Report) -> dict[str, Any]:

@@ -37,7 +37,14 @@ _COMMANDS: Mapping[Any, Kind] = {
 _METRIC = {"train": "val_", "prune": "metric."}
 """What the columns of metrics begin with."""
 
-_RULES = {"Lean": "LEAN", "Magnitude": "Magnitude", "OperatorNorm": "Operator norm"}
+_RULES = {
+    "Lean": "LEAN",
+    "Magnitude": "Magnitude",
+    "OperatorNorm": "Operator norm",
+    "GeometricMedian": "Geometric median",
+    "SoftFilter": "Soft filter",
+    "Random": "Random",
+}
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,21 @@ class Stage:
     best: bool = False
 
 
+@dataclass(frozen=True)
+class GoalReached:
+    """What a run that was pruned to a goal came to.
+
+    Attributes:
+        deliver: the stage whose network it delivers; 0 is the unpruned one.
+        finished: whether the goal ended it.
+        reason: why, in words.
+    """
+
+    deliver: int
+    finished: bool
+    reason: str
+
+
 @dataclass(frozen=True, eq=False)
 class Run:
     """One train or prune folder.
@@ -78,6 +100,7 @@ class Run:
         evidence: what was measured in the end, None where that has not been done.
         pictures: test pictures, None where there are none.
         adjacency: active filters, of "dense" and "pruned".
+        goal: what the run's goal came to so far, None for a run without one.
     """
 
     folder: Path
@@ -90,6 +113,14 @@ class Run:
     evidence: Evidence | None
     pictures: Pictures | None
     adjacency: Mapping[str, Bool[np.ndarray, "targets sources"]]
+    goal: GoalReached | None = None
+
+    @property
+    def result(self) -> Stage | None:
+        """The stage that the run delivers; None before the first, and for the unpruned network."""
+        if self.goal is None:
+            return self.stages[-1] if self.stages else None
+        return next((s for s in self.stages if s.index == self.goal.deliver), None)
 
     @property
     def done(self) -> int:
@@ -99,7 +130,8 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether everything that was asked for is done."""
-        return bool(self.stages) and self.done >= (self.planned or 0)
+        stopped = self.goal is not None and self.goal.finished
+        return bool(self.stages) and (stopped or self.done >= (self.planned or 0))
 
     @property
     def seconds(self) -> float:
@@ -205,6 +237,7 @@ def _read_run(folder: Path) -> Run:
         evidence=read_figures(folder),
         pictures=tensors.pictures,
         adjacency=tensors.adjacency,
+        goal=_goal(run),
     )
 
 
@@ -237,6 +270,15 @@ def _stages(run: RunFolder, kind: Literal["train", "prune"]) -> tuple[Stage, ...
             f"{run.path}: its rows are not those of a {kind} folder: {type(error).__name__}: "
             f"{error}"
         ) from error
+
+
+def _goal(run: RunFolder) -> GoalReached | None:
+    row = run.stages[-1] if run.stages else {}
+    if "deliver" not in row:
+        return None
+    return GoalReached(
+        int(row["deliver"] or 0), bool(row.get("finished")), str(row.get("reason") or "")
+    )
 
 
 def _stage(row: Mapping[str, Scalar], kind: Literal["train", "prune"]) -> Stage:

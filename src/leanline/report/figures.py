@@ -27,7 +27,7 @@ def draw_accuracy(axes: Axes, data: AccuracyData) -> None:
         axes.plot(
             curve.kept,
             curve.values,
-            color=_colour(index),
+            color=rule_colour(index),
             linestyle=DASHES[index % len(DASHES)],
             marker=MARKERS[index % len(MARKERS)],
             markersize=5,
@@ -45,7 +45,7 @@ def draw_accuracy(axes: Axes, data: AccuracyData) -> None:
     axes.set_xscale("log")
     most = max(100.0 if data.in_percent else 0.0, *kept) if kept else 100.0
     axes.set_xlim(most * 1.08, min(kept) / 1.12)
-    _log_ticks(axes.xaxis, most / min(kept))
+    log_ticks(axes.xaxis, most / min(kept))
     unit = " %" if data.in_percent else ""
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.4g}{unit}"))
     axes.grid(True)
@@ -82,7 +82,7 @@ def _label_ends(axes: Axes, data: AccuracyData) -> None:
             (6, 0),
             xycoords=("axes fraction", "data"),
             textcoords="offset points",
-            color=_colour(index),
+            color=rule_colour(index),
             fontweight="bold",
             va="center",
         )
@@ -117,14 +117,14 @@ def draw_speed(axes: Axes, data: SpeedData) -> None:
     axes.set_yticks(ticks, names)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    _log_ticks(axes.xaxis, max(highs) / least)
+    log_ticks(axes.xaxis, max(highs) / least)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.4g}"))
     axes.grid(True, axis="x")
     axes.set_xlabel("milliseconds per call (log scale, shorter is faster)")
 
 
 def _bar(axes: Axes, bar: Bar, place: float, run: int) -> None:
-    colour = _colour(run) if bar.pruned else FAINT
+    colour = rule_colour(run) if bar.pruned else FAINT
     axes.barh(place, bar.median, height=0.66, color=colour, alpha=0.85 if bar.pruned else 0.6)
     low, high = max(bar.low, bar.median * 1e-3), max(bar.high, bar.median)
     axes.plot([low, high], [place, place], color=INK, linewidth=1.1)
@@ -136,11 +136,13 @@ def _bar(axes: Axes, bar: Bar, place: float, run: int) -> None:
 
 def draw_training(axes: Axes, data: TrainingData) -> None:
     """Draw the metric on the validation pictures, with the best evaluation marked."""
-    axes.plot(data.steps, data.values, color=_colour(0), marker="o", markersize=3.5, linewidth=1.6)
+    axes.plot(
+        data.steps, data.values, color=rule_colour(0), marker="o", markersize=3.5, linewidth=1.6
+    )
     if data.best is not None:
         point = (data.steps[data.best], data.values[data.best])
         axes.plot(
-            *point, color=_colour(0), marker="o", markersize=9, markerfacecolor=PAPER, zorder=3
+            *point, color=rule_colour(0), marker="o", markersize=9, markerfacecolor=PAPER, zorder=3
         )
         axes.annotate("kept", point, (0, 8), textcoords="offset points", ha="center")
     axes.margins(y=0.15)
@@ -160,7 +162,7 @@ def draw_losses(axes: Axes, data: TrainingData) -> None:
         axes.plot(
             data.steps,
             values,
-            color=_colour(index),
+            color=rule_colour(index),
             linestyle=DASHES[index],
             marker=MARKERS[index],
             markersize=3.5,
@@ -168,7 +170,7 @@ def draw_losses(axes: Axes, data: TrainingData) -> None:
         )
     if all(value > 0 for _, values in shown for value in values):
         axes.set_yscale("log")
-        _log_ticks(axes.yaxis, max(max(v) / min(v) for _, v in shown))
+        log_ticks(axes.yaxis, max(max(v) / min(v) for _, v in shown))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: significant(y, 2)))
     axes.legend(frameon=False)
     axes.grid(True)
@@ -186,7 +188,7 @@ def draw_matrix(axes: Axes, data: MatrixData) -> None:
         axis.set_major_locator(MaxNLocator(nbins=5, integer=True))
 
 
-def _log_ticks(axis: Axis, ratio: float) -> None:
+def log_ticks(axis: Axis, ratio: float) -> None:
     """Put ticks at round numbers, as many as fit the ratio of the largest value to the least."""
     if ratio > 2000:
         places: tuple[float, ...] = (1.0,)
@@ -200,5 +202,6 @@ def _log_ticks(axis: Axis, ratio: float) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def _colour(index: int) -> str:
+def rule_colour(index: int) -> str:
+    """The colour of a rule; there are six."""
     return RULES[index % len(RULES)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,9 +69,26 @@ def make_gallery(report: Report) -> Gallery | None:
         for name in ("pruned", "trained"):
             if name in pictures.outputs:
                 outputs[run.label] = pictures.outputs[name]
+    about = _about([run for run, _ in found])
+    return gallery_of(first, outputs, about, tuple(left_out))
+
+
+def gallery_of(
+    first: Pictures,
+    outputs: Mapping[str, np.ndarray],
+    about: Evidence,
+    left_out: tuple[str, ...] = (),
+) -> Gallery:
+    """The pictures of a task with what networks make of them.
+
+    Args:
+        first: the pictures.
+        outputs: by the label of the network; there may be none.
+        about: names of classes, range of grey values.
+        left_out: labels of networks that were judged on other pictures.
+    """
     height, width = (int(size) for size in first.images.shape[-2:])
     factor = pixels.reduction(height, width)
-    about = _about([run for run, _ in found])
     kind = LabelViews if first.labelled else GreyViews
     views = kind(first, outputs, about, factor)
     what = "Wrong" if first.labelled else "Difference"
@@ -81,11 +99,11 @@ def make_gallery(report: Report) -> Gallery | None:
         _rows(views, len(first.images), what, beside),
         first.labelled,
         views.legend(),
-        views.error_legend(),
+        views.error_legend() if outputs else (),
         (height, width),
         factor,
         about.data_range is not None,
-        tuple(left_out),
+        left_out,
     )
 
 

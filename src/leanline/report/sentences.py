@@ -61,6 +61,15 @@ _RULE_MEANINGS = {
         "keeps the filters that can amplify a picture most (the largest operator norm), each "
         "judged alone"
     ),
+    "Geometric median": (
+        "keeps, in every layer the same fraction, the output filters that are farthest from the "
+        "others of their layer: one that is near to all others can be replaced by them"
+    ),
+    "Soft filter": (
+        "keeps, in every layer the same fraction, the output filters of the largest Euclidean "
+        "norm; while a stage is trained the others are set to zero again and again, and may return"
+    ),
+    "Random": "keeps filters drawn at random, the least that a rule has to beat",
 }
 
 
@@ -74,7 +83,12 @@ def headline(report: Report) -> str:
 def more_results(report: Report) -> list[str]:
     """What else belongs beside the headline."""
     lines = [_pruned(report, run, False) + "." for run in report.runs[1:]]
-    ends = [run.stages[-1].kept or 0 for run in report.runs if run.stages]
+    ends = [run.result.kept or 0 for run in report.runs if run.result]
+    for run in report.runs:
+        if run.goal is not None:
+            stage = f"stage {run.goal.deliver}" if run.goal.deliver else "the unpruned network"
+            who = f"{run.label}, pruned" if len(report.runs) > 1 else "Pruned"
+            lines.append(f"{who} to a goal: {stage} is delivered; {run.goal.reason}.")
     if ends and max(ends) > 1.02 * min(ends):
         lines.append(
             "The rules stand at different numbers of filters: compare the curves at equal numbers, "
@@ -235,7 +249,9 @@ def _pruned(report: Report, run: Run, alone: bool) -> str:
     total, several = report.total_filters, len(report.runs) > 1
     if not run.stages:
         return f"{run.label}: no stage is done yet" if several else "No stage is done yet"
-    kept = run.stages[-1].kept or 0
+    if run.result is None:
+        return f"{run.label}: no stage is within the limits, the unpruned network stays"
+    kept = run.result.kept or 0
     counted = f"{kept:,} of {total:,} filters" if total else f"{kept:,} filters"
     share = f" ({percent(kept / total)})" if total else ""
     start = f"{run.label} kept {counted}{share}" if several else f"{counted} kept{share}"
@@ -250,7 +266,7 @@ def _change(run: Run, metric: Metric | None) -> str:
     if after is not None:
         arrow = f"{metric.text(before)} → " if before is not None else ""
         return f"{metric.label} {arrow}{metric.text(after)}"
-    value = run.stages[-1].metrics.get(metric.name)
+    value = run.result.metrics.get(metric.name) if run.result else None
     return "" if value is None else f"{metric.label} {metric.text(value)} on validation pictures"
 
 

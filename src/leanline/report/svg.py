@@ -76,6 +76,32 @@ def draw_svg(
     return Markup(_adapt(buffer.getvalue(), name, alt))  # matplotlib escapes what it writes
 
 
+_LIGHT = {
+    "--ink": "#1b1f24",
+    "--faint": "#5a6470",
+    "--grid": "#e2e6ea",
+    "--paper": "#ffffff",
+    "--rule-0": "#0067a3",
+    "--rule-1": "#b84a00",
+    "--rule-2": "#00735a",
+    "--rule-3": "#94427c",
+    "--rule-4": "#7a6000",
+    "--rule-5": "#4a4f55",
+}
+"""The page's colours on white, as in report.css.jinja."""
+
+
+def alone(svg: Markup, size: tuple[float, float]) -> str:
+    """A figure of `draw_svg` as a file of its own: its own colours on white, its own size."""
+    text = re.sub(r"var\((--[a-z0-9-]+)\)", lambda found: _LIGHT[found.group(1)], str(svg))
+    width, height = (round(96 * inches) for inches in size)
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+        f'width="{width}" height="{height}" style="background: #ffffff" '
+    )
+    return head + text.removeprefix("<svg ") + "\n"
+
+
 def _adapt(svg: str, name: str, alt: str) -> str:
     svg = svg[svg.index("<svg") :].strip()
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)

@@ -206,6 +206,12 @@ def settings_table(report: Report) -> Table:
     return Table(("Setting", "Value"), tuple(blocks))
 
 
+def settings_of(config: Mapping[str, Any]) -> Table:
+    """Every setting of one configuration; unset ones are left out."""
+    lines = tuple(Line(key, (value,)) for key, value in _flat(config) if value != "null")
+    return Table(("Setting", "Value"), (Block("", lines),))
+
+
 def machine_table(report: Report) -> Table:
     """What ran where: command, versions, machine, time."""
     commands = [run.evidence.command for run in report.runs if run.evidence]

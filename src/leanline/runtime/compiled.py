@@ -68,6 +68,9 @@ class CompiledNetwork(nn.Module):
             ModelError: not the inputs that the network was compiled for.
         """
         tensors = _by_place(inputs)
+        if not tensors:
+            given = ", ".join(type(item).__name__ for item in inputs) or "nothing"
+            raise ModelError(f"got {given}; this network takes tensors of {_said(self._kinds)}")
         kinds = {place: _kind(t) for place, t in tensors.items()}
         if kinds != self._kinds:
             raise ModelError(

@@ -167,15 +167,15 @@ def _gains(
     weight: Any = layer.weight
     what = (tuple(weight.shape), layer.groups, program.windows.tolist(), shape[1:])
     dense = measured.get(
-        ("dense step", torch.get_num_threads(), *what), lambda: _time(layer, picture)
+        ("dense step", torch.get_num_threads(), *what), lambda: step_seconds(layer, picture)
     )
     sparse = measured.get(
-        ("planes step", threads, program.source.size, *what), lambda: _time(other, picture)
+        ("planes step", threads, program.source.size, *what), lambda: step_seconds(other, picture)
     )
     return sparse < dense
 
 
-def _time(layer: nn.Module, picture: Tensor) -> float:
+def step_seconds(layer: nn.Module, picture: Tensor) -> float:
     """Seconds of a forward and backward pass; parameters' gradients stay as they were."""
     given = picture.clone().requires_grad_()
     parameters = [p for p in layer.parameters() if p.requires_grad]

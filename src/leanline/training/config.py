@@ -22,11 +22,12 @@ class TrainingConfig:
             retraining begins anew.
         betas: decay rates of Adam's moments.
         weight_decay: L2 penalty.
-        seed: of the order of the pictures. Step t reads the same pictures in every run.
+        seed: of the order of the pictures, and of their crops and flips. Step t reads the same
+            pictures in every run.
         precision: "32-true" or "bf16-mixed", in Lightning Fabric's words.
         accelerator: "cpu", "cuda", "mps", or "auto" for the best there is.
         devices: how many; more than one trains data-parallel (DDP).
-        workers: processes that make pictures ahead; 0 makes them in the training process.
+        workers: processes that make pictures ahead; 0 makes them ahead in a thread.
 
     Raises:
         ConfigError: a value out of range.

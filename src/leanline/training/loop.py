@@ -1,5 +1,6 @@
 """The training loop."""
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from leanline.data.dataset import ImagingDataset
 from leanline.errors import CheckpointError, ConfigError, ModelError
 from leanline.records.progress import bar
+from leanline.training.batch_norm import has_batch_norms, reestimate
 from leanline.training.config import TrainingConfig
 from leanline.training.fabric import Forward, Runner, as_it_is, make_fabric
 from leanline.training.losses import Loss
@@ -99,6 +101,23 @@ class Trainer:
                         )
         mean = torch.tensor([total / count if count else math.nan], dtype=torch.float64)
         return float(self._sum_over_devices(mean) / self._fabric.world_size)
+
+    def measure_batch_norms(self, count: int) -> None:
+        """Replaces the running statistics of batch norms by those of the next training batches.
+
+        On several devices all read the same, whole batches, so that they end with the same values.
+
+        Args:
+            count: how many batches; 0, or a model without batch norms, changes nothing.
+        """
+        split = self.dataset.split("train")
+        if count and len(split) and has_batch_norms(self.model):
+            whole = dataclasses.replace(self.config, devices=1)
+            steps = range(self.step, self.step + count)
+            reestimate(
+                self.model,
+                (self._fabric.to_device(images) for images, _ in batches(split, whole, steps)),
+            )
 
     def evaluate(self, split: str = "val", pictures: int | None = None) -> dict[str, float]:
         """Judges the model on a split, in evaluation mode and without gradients.

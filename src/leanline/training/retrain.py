@@ -43,9 +43,13 @@ class Retrain:
         growth: a stage that keeps a fraction k of the filters trains for
             `config.iterations` * k ** -growth steps: 0 gives all stages the same number, as in
             Algorithm 1, 1 about the same arithmetic.
+        batch_norm_batches: before a stage is trained, the running mean and variance of batch norms
+            are measured anew on so many training batches, for pruning changes them at once; 0
+            leaves them to training, whose moving average follows within some tens of steps.
 
     Raises:
-        ConfigError: growth outside [0, 1], or with a step size that is not constant.
+        ConfigError: a negative number of batches, growth outside [0, 1], or with a step size that
+            is not constant.
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class Retrain:
         forward: Forward = as_it_is,
         loss: Loss | None = None,
         growth: float = 0.0,
+        batch_norm_batches: int = 0,
     ) -> None:
         self.dataset = dataset
         self.config = config or TrainingConfig()
@@ -72,6 +77,9 @@ class Retrain:
                 "length need a constant step size"
             )
         self.growth = growth
+        if batch_norm_batches < 0:
+            raise ConfigError(f"batch_norm_batches={batch_norm_batches}: must not be negative")
+        self.batch_norm_batches = batch_norm_batches
         self._trainer: Trainer | None = None
         self._state: Mapping[str, Tensor] = {}
 
@@ -83,10 +91,11 @@ class Retrain:
             "evaluate_on": self.evaluate_on,
             "pictures": self.pictures,
             "growth": self.growth,
+            "batch_norm_batches": self.batch_norm_batches,
         }
 
     def __call__(self, model: nn.Module, stage: Kept | None = None) -> dict[str, float]:
-        """Retrains a model in place.
+        """Retrains a model in place, and judges it.
 
         Args:
             model: the pruned model; as a rule the same one at every call.
@@ -96,12 +105,40 @@ class Retrain:
             "train_loss", the mean over the steps, and what `Trainer.evaluate` returns.
         """
         trainer = self._bound_to(model)
-        longer = 1.0 if stage is None else stage.keep**-self.growth
-        steps = round(self.config.iterations * longer)
-        metrics = {"train_loss": trainer.fit(steps)} if steps else {}
-        if self.evaluate_on is not None:
-            metrics |= trainer.evaluate(self.evaluate_on, self.pictures)
-        return metrics
+        return self._train(trainer, stage, 0, 1) | self._judge(trainer)
+
+    def train(
+        self, model: nn.Module, stage: Kept | None = None, part: int = 0, parts: int = 1
+    ) -> dict[str, float]:
+        """Does one of so many equal parts of a stage's training.
+
+        Returns:
+            "train_loss", the mean over the steps; nothing if there is no step to do.
+
+        Raises:
+            ConfigError: there is no such part.
+        """
+        if not 0 <= part < parts:
+            raise ConfigError(f"Retrain.train(part={part}, parts={parts}): parts count from 0")
+        return self._train(self._bound_to(model), stage, part, parts)
+
+    def judge(self, model: nn.Module) -> dict[str, float]:
+        """What `Trainer.evaluate` returns of a model; nothing without `evaluate_on`."""
+        return self._judge(self._bound_to(model))
+
+    def _train(
+        self, trainer: Trainer, stage: Kept | None, part: int, parts: int
+    ) -> dict[str, float]:
+        if part == 0:
+            trainer.measure_batch_norms(self.batch_norm_batches)
+        total = round(self.config.iterations * (1.0 if stage is None else stage.keep**-self.growth))
+        steps = total * (part + 1) // parts - total * part // parts
+        return {"train_loss": trainer.fit(steps)} if steps else {}
+
+    def _judge(self, trainer: Trainer) -> dict[str, float]:
+        if self.evaluate_on is None:
+            return {}
+        return trainer.evaluate(self.evaluate_on, self.pictures)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The step and Adam's moments (see `Trainer.state_dict`); empty before the first call."""

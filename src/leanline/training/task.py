@@ -85,11 +85,13 @@ class DenoisingMeter:
 def loss_for(dataset: ImagingDataset) -> Loss:
     """Negative log likelihood for segmentation, squared error for denoising.
 
-    A data set may have an attribute `ignore`, the label of pixels that do not count.
+    A data set may have the attributes `ignore`, the label of pixels that do not count, and
+    `class_weights`, a number for each class.
     """
     if dataset.task == "denoising":
         return MSE()
-    return NLL(ignore=getattr(dataset, "ignore", None))
+    weights = getattr(dataset, "class_weights", None)
+    return NLL(getattr(dataset, "ignore", None), None if weights is None else tuple(weights))
 
 
 def meter_for(dataset: ImagingDataset) -> Meter:

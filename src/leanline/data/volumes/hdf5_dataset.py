@@ -174,6 +174,7 @@ def _write_empty(h5py: Any, path: Path, name: str, shape: tuple[int, ...], layou
             create = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
             create.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)  # so that its place is known
             create.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+            create.set_obj_track_times(False)  # or the same data would be other bytes
             above, _, last = name.strip("/").rpartition("/")
             group = file.require_group(above) if above else file
             kind = h5py.h5t.py_create(layout.dtype, logical=True)
