@@ -22,7 +22,7 @@ class BasinHopping(SteppingOptimiser):
     """SciPy's `basinhopping` on the box of positions, from about its middle.
 
     The first steps of COBYLA and the finite differences of the methods with gradients are as wide
-    as a configuration's cell. A run ends after 1,000 look-ups in a row that bring nothing new, or
+    as a configuration's cell; COBYLA ends at an eighth of it. A run ends after 1,000 look-ups in a row that bring nothing new, or
     20,000 in all.
 
     Attributes:
@@ -58,7 +58,7 @@ class BasinHopping(SteppingOptimiser):
     def _minimiser(self, box: Box) -> dict[str, Any]:
         asked: dict[str, Any] = {"method": self.method}
         if self.method == "COBYLA":
-            asked["options"] = {"rhobeg": box.unit}
+            asked |= {"options": {"rhobeg": box.unit}, "tol": box.unit / 8}
         elif self.method in ("CG", "BFGS", "L-BFGS-B", "SLSQP"):
             asked["options"] = {"eps": box.unit}
         if self.method in ("L-BFGS-B", "SLSQP"):
