@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 
 from leanline.kernels import SOURCES
-from leanline.records.code_cache import source_hash, user_cache
 from leanline.records.atomic import write_text
+from leanline.records.code_cache import source_hash, user_cache
 from leanline.version import __version__
 
 log = logging.getLogger(__name__)

@@ -22,8 +22,8 @@ class BasinHopping(SteppingOptimiser):
     """SciPy's `basinhopping` on the box of positions, from about its middle.
 
     The first steps of COBYLA and the finite differences of the methods with gradients are as wide
-    as a configuration's cell; COBYLA ends at an eighth of it. A run ends after 1,000 look-ups in a row that bring nothing new, or
-    20,000 in all.
+    as a configuration's cell; COBYLA ends at an eighth of it. A run ends after 1,000 look-ups in a
+    row that bring nothing new, or 20,000 in all.
 
     Attributes:
         method: SciPy's name of the local minimiser.
