@@ -41,7 +41,7 @@ $ python tools/tuning_fidelity.py FOLDER --workers 2
 
 A cell is our mean fraction of the optimum / the published one, and z in brackets: the difference in
 standard errors (of {runs} runs of ours, {few} of SciPy's optimisers, and 50 of the paper's). Cells
-with |z| of {limit:g} or more are bold. SMAC is left out: {few} runs up to a budget of 400 take hours.
+with |z| of {limit:g} or more are bold. SMAC is left out: its runs take a minute and more each.
 
 """
 
@@ -129,6 +129,7 @@ def _cell(row: pd.Series) -> str:
 
 
 def main() -> None:
+    """Make the page and say where it is bold."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--workers", type=int)
