@@ -26,9 +26,6 @@ from leanline.types import PathLike
 Contestant: TypeAlias = Optimiser | type[Optimiser]
 """An optimiser with its settings, or a class: then with the paper's settings for each budget."""
 
-COLUMNS = ("optimiser", "space", "budget", "run", "fraction", "evaluations", "seconds")
-"""What every row has; `kernel`, `device`, `lookups` and `ended` follow."""
-
 
 def benchmark(
     optimisers: Sequence[Contestant] | Mapping[str, Contestant],
