@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 
 from leanline import tuning
-from leanline.tuning.optimisers.base import CompiledOptimiser
 from leanline.tuning.optimisers.paper_settings import SETTINGS, paper_settings
 from leanline.tuning.problem import Problem, seeds_of
 
 BUDGET = 1600
 ROUNDS = 3
+BATCH = 0.3  # seconds of ours between two runs of theirs
 HERE = Path(__file__).resolve().parent / "tuners"
 OTHERS = {"LEANLINE_BLOOPY": "bloopy", "LEANLINE_KERNEL_TUNER": "kernel_tuner"}
 FIRST_ILS_AT_LEAST = 5e6
@@ -77,8 +77,8 @@ def _measure(
 ) -> dict[str, object]:
     ours = paper_settings(optimiser, BUDGET)
     replay = tuning.Replay(measurements)
-    runs = 2000 if issubclass(optimiser, CompiledOptimiser) else 4
     _rate(ours, replay, 2, 0)  # compiles
+    runs = max(2, round(BATCH * _rate(ours, replay, 2, 1) / BUDGET))
     rates: dict[str, list[float]] = {"leanline": []}
     begin = time.perf_counter()
     while len(rates["leanline"]) < ROUNDS or time.perf_counter() - begin < seconds:
