@@ -1,6 +1,7 @@
 """BlooPy's optimisers on times in a JSON file: ``python bloopy_runs.py FILE NAME BUDGET RUNS``.
 
-Prints a JSON object: unique evaluations and seconds of processor time. It imports nothing of leanline.
+Prints a JSON object: unique evaluations and seconds of processor time. It imports nothing of
+leanline.
 """
 
 import contextlib

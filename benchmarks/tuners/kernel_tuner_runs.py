@@ -1,7 +1,7 @@
 """Kernel Tuner's simulation mode: ``python kernel_tuner_runs.py FILE NAME BUDGET RUNS``.
 
-FILE is a cache of Kernel Tuner. Prints a JSON object: unique evaluations and seconds of processor time. It imports
-nothing of leanline.
+FILE is a cache of Kernel Tuner. Prints a JSON object: unique evaluations and seconds of processor
+time. It imports nothing of leanline.
 """
 
 import contextlib
