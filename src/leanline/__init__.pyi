@@ -1,6 +1,6 @@
 # What `import leanline as ll` offers, by the module that holds it. `__init__.py` reads this file.
 
-from . import data, graph, inference, models, norms, runtime
+from . import data, graph, inference, models, norms, runtime, tuning
 from .compaction import compact, export_onnx, load, save
 from .errors import (
     CheckpointError,
@@ -79,4 +79,5 @@ __all__ = [
     "select",
     "summary",
     "trace",
+    "tuning",
 ]

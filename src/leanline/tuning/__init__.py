@@ -1,0 +1,68 @@
+"""Auto-tuning (appendix A.2): spaces, replayed kernels, optimisers, their comparison."""
+
+from leanline.tuning.benchmark import benchmark
+from leanline.tuning.competition import Competition, competition, summarise
+from leanline.tuning.constraints import Constraint, parse_constraint
+from leanline.tuning.files.read import read_measurements, write_measurements
+from leanline.tuning.measurements import Measurements
+from leanline.tuning.minimize import minimize
+from leanline.tuning.objectives import Callable, Objective, Replay
+from leanline.tuning.optimisers.annealing import SimulatedAnnealing
+from leanline.tuning.optimisers.base import CompiledOptimiser, Optimiser, SteppingOptimiser
+from leanline.tuning.optimisers.basin_hopping import BasinHopping
+from leanline.tuning.optimisers.differential_evolution import DifferentialEvolution
+from leanline.tuning.optimisers.dual_annealing import DualAnnealing
+from leanline.tuning.optimisers.gaussian_process import GaussianProcess
+from leanline.tuning.optimisers.genetic import GeneticAlgorithm, GeneticLocalSearch
+from leanline.tuning.optimisers.iterated import BestILS, FirstILS
+from leanline.tuning.optimisers.multi_start import BestMLS, FirstMLS
+from leanline.tuning.optimisers.paper_settings import paper_settings
+from leanline.tuning.optimisers.random_sampling import RandomSampling
+from leanline.tuning.optimisers.smac import SMAC
+from leanline.tuning.optimisers.swarm import ParticleSwarm
+from leanline.tuning.optimisers.tabu import BestTabu, FirstTabu
+from leanline.tuning.paper_spaces import PAPER_SPACES, paper_space
+from leanline.tuning.problem import Problem
+from leanline.tuning.space import SearchSpace
+from leanline.tuning.trace import Trace
+
+__all__ = [
+    "SearchSpace",
+    "Constraint",
+    "parse_constraint",
+    "PAPER_SPACES",
+    "paper_space",
+    "Objective",
+    "Replay",
+    "Callable",
+    "Measurements",
+    "read_measurements",
+    "write_measurements",
+    "minimize",
+    "Trace",
+    "Problem",
+    "Optimiser",
+    "CompiledOptimiser",
+    "SteppingOptimiser",
+    "RandomSampling",
+    "FirstMLS",
+    "BestMLS",
+    "FirstILS",
+    "BestILS",
+    "FirstTabu",
+    "BestTabu",
+    "SimulatedAnnealing",
+    "GeneticAlgorithm",
+    "GeneticLocalSearch",
+    "ParticleSwarm",
+    "DifferentialEvolution",
+    "DualAnnealing",
+    "BasinHopping",
+    "GaussianProcess",
+    "SMAC",
+    "paper_settings",
+    "benchmark",
+    "summarise",
+    "competition",
+    "Competition",
+]

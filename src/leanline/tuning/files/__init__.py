@@ -1,0 +1,1 @@
+"""Files of measured search spaces: Parquet, Kernel Tuner's cache, T4."""

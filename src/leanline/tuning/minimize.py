@@ -1,0 +1,59 @@
+"""Run an optimiser once."""
+
+from __future__ import annotations
+
+from leanline.tuning.objectives import Objective
+from leanline.tuning.optimisers.base import Optimiser
+from leanline.tuning.problem import ENDINGS, Problem, Protocol, seeds_of
+from leanline.tuning.trace import Trace
+
+
+def minimize(
+    objective: Objective,
+    optimiser: Optimiser,
+    *,
+    budget: int = 200,
+    seed: int = 0,
+    protocol: Protocol = "valid",
+) -> Trace:
+    """Look for the fastest configuration.
+
+    ```python
+    trace = minimize(Replay("convolution_A100.parquet"), FirstILS(), budget=200, seed=0)
+    trace.best_config, trace.best_time
+    ```
+
+    Args:
+        objective: What is minimised.
+        optimiser: How.
+        budget: The number of unique evaluations, which is never exceeded.
+        seed: Equal seeds, equal runs, if the objective gives equal times.
+        protocol: ``valid``: what breaks a constraint is known beforehand and costs nothing;
+            ``paper``: it costs an evaluation (A.2).
+
+    Returns:
+        What was evaluated. A run ends before its budget when it meets the known optimum, when all
+        configurations were evaluated, or when an optimiser finds nothing new to evaluate.
+
+    Raises:
+        ConfigError: A setting is wrong, or nothing meets the constraints.
+    """
+    problem = Problem(objective, budget, protocol=protocol)
+    optimiser.run(problem, seeds_of(seed, 1))
+    gate = problem.gate
+    used, found = int(gate.spent[0]), int(gate.found[0])
+    codes, times = gate.codes[:used].copy(), gate.times[:used].copy()
+    best_time = float("inf")
+    if found >= 0:
+        # a function is not called again for what it was asked already
+        replayed = objective.known() is not None
+        best_time = objective.measure(found) if replayed else float(times[codes == found][0])
+    return Trace(
+        space=objective.space,
+        codes=codes,
+        times=times,
+        best_code=found if found >= 0 else None,
+        best_time=best_time,
+        optimum=objective.optimum,
+        ended=ENDINGS[int(gate.ended[0])],
+    )

@@ -1,0 +1,1 @@
+"""Optimisers: frozen dataclasses of their settings."""
