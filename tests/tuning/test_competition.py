@@ -96,3 +96,16 @@ def test_the_paper_s_settings():
     assert tuning.paper_settings(tuning.FirstTabu, 30) == tuning.FirstTabu(tabu_size=4)
     with pytest.raises(ConfigError, match="at least 1"):
         tuning.paper_settings(tuning.FirstMLS, 0)
+
+
+def test_holm_takes_chance_wins_away():
+    rows = [("A", 0.90), ("B", 0.90), ("C", 0.858), ("D", 0.2)]
+    table = pd.DataFrame(
+        [(name, "s", 25, mean, 0.1, 50) for name, mean in rows],
+        columns=["optimiser", "space", "budget", "mean", "std", "runs"],
+    )
+    # .042 apart with an error of .02: p = .038, and thrice that or more after correction
+    assert tuning.competition(table).low.loc["C"].tolist() == [1, 1, 0, 0]
+    corrected = tuning.competition(table, correction="holm").low
+    assert corrected.loc["C"].tolist() == [0, 0, 0, 0]
+    assert corrected.loc["D"].tolist() == [1, 1, 1, 0]
