@@ -101,9 +101,7 @@ def draw_heatmaps(figure: Figure, data: HeatmapData) -> None:
 
 def heatmap_size(data: HeatmapData) -> tuple[float, float]:
     """Width and height in inches."""
-    count = len(data.maps[0].names)
-    side = min(3.5, 0.6 + 0.3 * count)
-    return 1.6 + len(data.maps) * side, 1.7 + side
+    return 8.6, 1.8 + min(3.5, 0.25 * len(data.maps[0].names))
 
 
 def _draw(axes: Axes, heatmap: Heatmap) -> None:
