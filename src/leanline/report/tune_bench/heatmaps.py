@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from leanline.report.svg import INK, PAPER, RULES
+from leanline.report.tune_bench.names import short
 from leanline.tuning.competition import Correction, competition
 
 SPLITS = (200, 100, 400)
@@ -107,7 +108,7 @@ def heatmap_size(data: HeatmapData) -> tuple[float, float]:
 def _draw(axes: Axes, heatmap: Heatmap) -> None:
     most = max(int(heatmap.counts.max()), 1)
     for (row, column), count in np.ndenumerate(heatmap.counts):
-        if row == column:
+        if not count:
             continue
         shade = _DARKEST * int(count) / most
         axes.add_patch(
@@ -126,10 +127,11 @@ def _draw(axes: Axes, heatmap: Heatmap) -> None:
     axes.set_xlim(-0.5, len(heatmap.names) - 0.5)
     axes.set_ylim(len(heatmap.names) - 0.5, -0.5)
     axes.set_aspect("equal")
-    axes.set_xticks(places, heatmap.names, rotation=55, ha="right", rotation_mode="anchor")
-    axes.set_yticks(places, heatmap.names)
+    names = [short(name) for name in heatmap.names]
+    axes.set_xticks(places, names, rotation=55, ha="right", rotation_mode="anchor")
+    axes.set_yticks(places, names)
     axes.tick_params(length=0, labelsize=7.5)
     axes.spines[:].set_visible(False)
     axes.set_title(
-        f"{heatmap.budgets}, of {heatmap.cells}", loc="left", fontsize=9.5, fontweight="bold"
+        f"{heatmap.budgets}: {heatmap.cells} cells", loc="left", fontsize=9.5, fontweight="bold"
     )

@@ -168,8 +168,9 @@ def _maps(
     sections = []
     for index, (heading, part) in enumerate(parts.items()):
         drawn: dict[Correction, list[Drawn]] = {"none": [], "holm": []}
+        splits = splits_of([int(each) for each in part["budget"].unique()])
         for correction, maps in drawn.items():
-            for split in splits_of([int(each) for each in part["budget"].unique()]):
+            for split in splits if correction == "none" or not index else splits[:1]:
                 data = heatmap_data(part, split, config["alpha"], config["test_runs"], correction)
                 corrected = "corrected by Holm, " if correction == "holm" else ""
                 caption = f"Split at {split} evaluations, {corrected}{data.runs}."

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from leanline.report.svg import FAINT, PAPER, RULES
+from leanline.report.tune_bench.names import short
 from leanline.tuning.statistics.recommend import BEST, EQUAL, INCOMPLETE, WORSE
 
 ACROSS = 7
@@ -114,7 +115,7 @@ def _draw(axes: Axes, names: tuple[str, ...], scores: tuple[Score, ...]) -> None
             markersize=5,
             markerfacecolor=colour if filled else PAPER,
         )
-    axes.set_yticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), [short(name) for name in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.tick_params(axis="x", labelsize=7.5)

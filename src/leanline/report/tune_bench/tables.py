@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from leanline.records.configuration import canonical
-from leanline.report.metrics import fixed, percent, significant
+from leanline.report.metrics import NARROW, fixed, percent, significant
 from leanline.report.tables import Block, Line, Table
 from leanline.tuning import Ranks
 from leanline.tuning.statistics.recommend import BEST, EQUAL, INCOMPLETE
@@ -47,7 +47,7 @@ def score_table(recommended: pd.DataFrame) -> Table:
             Line(
                 str(row["optimiser"]),
                 (
-                    str(row["verdict"]),
+                    str(row["verdict"]).replace(" ", NARROW),
                     _interval(row),
                     percent(row["success"]),
                     NONE if math.isnan(row["evaluations"]) else fixed(row["evaluations"], 0),

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from leanline.report.figures import DASHES, MARKERS, log_ticks, rule_colour
 from leanline.report.svg import FAINT
+from leanline.report.tune_bench.names import short
 from leanline.tuning import bootstrap_intervals, summarise
 
 Spread: TypeAlias = Literal["deviation", "interval"]
@@ -40,6 +40,7 @@ FAMILIES = {
 """Optimisers that are drawn into one panel, at most as many as there are colours."""
 
 OTHERS = "Others"
+MOST_TICKS = 8
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,12 @@ class TraceData:
 
     Attributes:
         lines: The optimisers.
+        budgets: Ticks of the horizontal axis.
         bars: What the error bars are, in words.
     """
 
     lines: tuple[TraceLine, ...]
+    budgets: tuple[int, ...]
     bars: str
 
     def panels(self) -> dict[str, tuple[TraceLine, ...]]:
@@ -112,7 +115,8 @@ def trace_data(table: pd.DataFrame, space: str, spread: Spread) -> TraceData:
         columns = ([float(x) for x in part[end]] for end in ("mean", "low", "high"))
         places = [float(used[(name, budget)]) for budget in part["budget"]]
         lines.append(TraceLine(str(name), tuple(places), *map(tuple, columns)))
-    return TraceData(tuple(lines), words)
+    budgets = tuple(sorted(int(each) for each in own["budget"].unique()))
+    return TraceData(tuple(lines), budgets, words)
 
 
 def _count(own: pd.DataFrame) -> str:
@@ -128,7 +132,7 @@ def draw_traces(axes: Axes, data: TraceData) -> None:
         for index, line in enumerate(lines):
             colour = rule_colour(index if len(panels) == 1 else family)
             _draw(axes, line, colour, index, 0.45)
-    _frame(axes, data.lines)
+    _frame(axes, data)
     axes.set_xlabel(f"mean number of evaluations used (log scale); bars: {data.bars}")
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=2.6)
 
@@ -145,7 +149,7 @@ def draw_trace_panels(figure: Figure, data: TraceData) -> None:
                 axes.plot(line.evaluations, line.mean, color=FAINT, linewidth=0.6, alpha=0.45)
         for index, line in enumerate(lines):
             _draw(axes, line, rule_colour(index), index, 0.9)
-        _frame(axes, data.lines)
+        _frame(axes, data)
         if family:
             axes.set_title(family, loc="left", fontsize=9.5, fontweight="bold")
         axes.legend(frameon=False, loc="lower right", handlelength=2.6, fontsize=8)
@@ -168,20 +172,24 @@ def _draw(axes: Axes, line: TraceLine, colour: str, style: int, strength: float)
         marker=MARKERS[style % len(MARKERS)],
         markersize=4,
         linewidth=1.5,
-        label=line.name,
+        label=short(line.name),
         zorder=3,
     )
 
 
-def _frame(axes: Axes, lines: Sequence[TraceLine]) -> None:
+def _frame(axes: Axes, data: TraceData) -> None:
     """Log x, and a y that shows all means; error bars may be cut."""
-    places = [place for line in lines for place in line.evaluations if place > 0]
-    least = min(value for line in lines for value in line.mean)
+    places = [place for line in data.lines for place in line.evaluations if place > 0]
+    least = min(value for line in data.lines for value in line.mean)
     margin = 0.05 * max(1 - least, 0.02)
     axes.set_ylim(least - margin, 1 + margin)
     axes.set_xscale("log")
-    axes.set_xlim(min(places) / 1.15, max(places) * 1.15)
-    log_ticks(axes.xaxis, 1.3 * max(places) / min(places))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.4g}"))
+    axes.set_xlim(min(places) / 1.15, max(*places, data.budgets[-1]) * 1.15)
+    if len(data.budgets) <= MOST_TICKS:
+        axes.set_xticks(data.budgets, [f"{budget:,}" for budget in data.budgets])
+        axes.xaxis.set_minor_locator(NullLocator())
+    else:
+        log_ticks(axes.xaxis, data.budgets[-1] / data.budgets[0])
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.4g}"))
     axes.grid(True)
     axes.set_ylabel("mean fraction of the optimum")
