@@ -109,6 +109,10 @@ def test_scores_and_sentences():
         "For 25 to 50 evaluations use A.",
         "For 100 evaluations use B.",
     ]
+    alike = made_up(tuple("ABCDEFG"), budgets=(25,)).assign(fraction=0.5)
+    assert sentences(tuning.recommend(alike)) == [
+        "For 25 evaluations use A; as good, as far as can be told: 6 others."
+    ]
     scores = score_data(recommended)
     assert scores.names == ("B", "A")  # over all budgets
     assert [score.verdict for score in scores.budgets[25]] == ["best", "worse"]

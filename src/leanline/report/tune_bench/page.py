@@ -33,6 +33,10 @@ from leanline.types import PathLike
 from leanline.version import __version__
 
 
+MOST_LISTED = 5
+"""Optimisers that a sentence lists; the table has them all."""
+
+
 @dataclass(frozen=True)
 class SpaceSection:
     """What the page shows of a space.
@@ -128,23 +132,25 @@ def _results(
 
 
 def sentences(recommended: pd.DataFrame) -> list[str]:
-    """What to use, a sentence for neighbouring budgets that have the same best optimiser."""
-    best = recommended[recommended["verdict"] == BEST]
+    """What to use, a sentence for neighbouring budgets of which the same is to be said."""
     found: list[tuple[str, list[int]]] = []
-    for name, budget in zip(best["optimiser"], best["budget"], strict=True):
-        if found and found[-1][0] == name:
+    for budget, part in recommended.groupby("budget"):
+        best = list(part.loc[part["verdict"] == BEST, "optimiser"])
+        if not best:
+            continue
+        equal = list(part.loc[part["verdict"] == EQUAL, "optimiser"])
+        listed = ", ".join(sorted(equal)) if len(equal) <= MOST_LISTED else f"{len(equal)} others"
+        tied = f"; as good, as far as can be told: {listed}" if equal else ""
+        advice = f"use {best[0]}{tied}."
+        if found and found[-1][0] == advice:
             found[-1][1].append(int(budget))
         else:
-            found.append((str(name), [int(budget)]))
-    told = []
-    for name, budgets in found:
-        span = f"{budgets[0]:,}" if len(budgets) == 1 else f"{budgets[0]:,} to {budgets[-1]:,}"
-        own = recommended[recommended["budget"].isin(budgets)]
-        ties = own.loc[own["verdict"] == EQUAL, "optimiser"].value_counts()
-        always = [str(each) for each, count in ties.items() if count == len(budgets)]
-        as_good = f"; as good, as far as can be told: {', '.join(always)}" if always else ""
-        told.append(f"For {span} evaluations use {name}{as_good}.")
-    return told
+            found.append((advice, [int(budget)]))
+    return [
+        f"For {budgets[0]:,}{f' to {budgets[-1]:,}' if len(budgets) > 1 else ''} evaluations "
+        f"{advice}"
+        for advice, budgets in found
+    ]
 
 
 def _ranks(table: pd.DataFrame, alpha: float) -> dict[int, Ranks]:
