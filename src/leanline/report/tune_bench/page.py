@@ -32,7 +32,6 @@ from leanline.tuning.statistics.recommend import BEST, EQUAL
 from leanline.types import PathLike
 from leanline.version import __version__
 
-
 MOST_LISTED = 5
 """Optimisers that a sentence lists; the table has them all."""
 
