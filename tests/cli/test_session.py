@@ -21,7 +21,7 @@ from leanline.version import __version__
 
 from .conftest import train_arguments
 
-COMMANDS = ["demo", "train", "prune", "compact", "bench", "report"]
+COMMANDS = ["demo", "train", "prune", "compact", "bench", "report", "tune-bench", "tune-convert"]
 
 
 def test_help_lists_the_commands_and_is_quick():

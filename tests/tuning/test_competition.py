@@ -108,3 +108,16 @@ def test_workers_make_the_same_table(tmp_path):
     here = tuning.benchmark(contestants, [replay()], **{**asked, "out": None})
     same = [name for name in here.columns if name != "seconds"]
     pd.testing.assert_frame_equal(there[same], here[same])
+
+
+def test_holm_takes_chance_wins_away():
+    rows = [("A", 0.90), ("B", 0.90), ("C", 0.858), ("D", 0.2)]
+    table = pd.DataFrame(
+        [(name, "s", 25, mean, 0.1, 50) for name, mean in rows],
+        columns=["optimiser", "space", "budget", "mean", "std", "runs"],
+    )
+    # .042 apart with an error of .02: p = .038, and thrice that or more after correction
+    assert tuning.competition(table).low.loc["C"].tolist() == [1, 1, 0, 0]
+    corrected = tuning.competition(table, correction="holm").low
+    assert corrected.loc["C"].tolist() == [0, 0, 0, 0]
+    assert corrected.loc["D"].tolist() == [1, 1, 1, 0]

@@ -22,6 +22,7 @@ _INSTEAD = {
     "train": "leanline train",
     "demo": "leanline demo",
     "experiment": "leanline experiment",
+    "tune-bench": "leanline tune-bench",
 }
 
 

@@ -11,7 +11,8 @@ from leanline.cli.session import session
 
 def report(
     folder: Annotated[
-        Path, typer.Argument(help="A folder of `train`, `prune`, `demo` or `experiment`.")
+        Path,
+        typer.Argument(help="A folder of `train`, `prune`, `demo`, `experiment` or `tune-bench`."),
     ],
     as_json: options.Json = False,
     progress: options.Progress = True,
@@ -25,7 +26,9 @@ def report(
         from leanline.cli.folders import read_run
         from leanline.report import build
         from leanline.report.experiment import build_experiment
+        from leanline.report.tune_bench import build_tune_bench
 
-        run = read_run(folder, "train", "prune", "demo", "experiment")
-        page = (build_experiment if run.config["command"] == "experiment" else build)(folder)
+        run = read_run(folder, "train", "prune", "demo", "experiment", "tune-bench")
+        builders = {"experiment": build_experiment, "tune-bench": build_tune_bench}
+        page = builders.get(run.config["command"], build)(folder)
         running.result({"command": "report", "folder": folder, "report": page}, str(page))

@@ -47,6 +47,7 @@ _STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
+    "axes.facecolor": "none",
 }
 
 Data = TypeVar("Data")
@@ -64,14 +65,23 @@ def draw_svg(
         name: a word that no other figure of the page has.
         alt: what the figure shows, for those who do not see it.
     """
+
+    def on_figure(figure: Figure, data: Data) -> None:
+        draw(figure.add_subplot(), data)
+
+    return draw_panels_svg(on_figure, data, size, name, alt)
+
+
+def draw_panels_svg(
+    draw: Callable[[Figure, Data], None], data: Data, size: tuple[float, float], name: str, alt: str
+) -> Markup:
+    """The same for a figure of several panels; `draw` gets the empty figure."""
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):
         figure = Figure(figsize=size, layout="constrained")
         figure.patch.set_alpha(0)
-        axes = figure.add_subplot()
-        axes.patch.set_alpha(0)
-        draw(axes, data)
+        draw(figure, data)
         figure.savefig(buffer, format="svg", metadata=nothing)
     return Markup(_adapt(buffer.getvalue(), name, alt))  # matplotlib escapes what it writes
 

@@ -3,7 +3,9 @@
 from leanline.tuning.benchmark import benchmark
 from leanline.tuning.competition import Competition, competition, summarise
 from leanline.tuning.constraints import Constraint, parse_constraint
+from leanline.tuning.embedded import embedded_spaces
 from leanline.tuning.files.read import read_measurements, write_measurements
+from leanline.tuning.from_table import from_table
 from leanline.tuning.measurements import Measurements
 from leanline.tuning.minimize import minimize
 from leanline.tuning.objectives import Callable, Objective, Replay
@@ -24,6 +26,12 @@ from leanline.tuning.optimisers.tabu import BestTabu, FirstTabu
 from leanline.tuning.paper_spaces import PAPER_SPACES, paper_space
 from leanline.tuning.problem import Problem
 from leanline.tuning.space import SearchSpace
+from leanline.tuning.statistics.corrections import holm
+from leanline.tuning.statistics.effect_size import a12, effect_sizes
+from leanline.tuning.statistics.intervals import bootstrap_intervals
+from leanline.tuning.statistics.ranks import Ranks, mean_ranks
+from leanline.tuning.statistics.recommend import recommend
+from leanline.tuning.statistics.success import success_rates
 from leanline.tuning.trace import Trace
 
 __all__ = [
@@ -38,6 +46,8 @@ __all__ = [
     "Measurements",
     "read_measurements",
     "write_measurements",
+    "from_table",
+    "embedded_spaces",
     "minimize",
     "Trace",
     "Problem",
@@ -65,4 +75,12 @@ __all__ = [
     "summarise",
     "competition",
     "Competition",
+    "bootstrap_intervals",
+    "success_rates",
+    "recommend",
+    "effect_sizes",
+    "a12",
+    "holm",
+    "mean_ranks",
+    "Ranks",
 ]

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
-
-from markupsafe import Markup
-from matplotlib.axes import Axes
+from typing import Any
 
 from leanline.records.atomic import write_text
 from leanline.report import tables
@@ -19,17 +15,15 @@ from leanline.report.experiment.batches import batch_data, draw_batches
 from leanline.report.experiment.curves import AXES, curves_data, draw_curves
 from leanline.report.experiment.data import Experiment, read_experiment
 from leanline.report.experiment.pictures import answers_gallery, data_gallery, structure_data
+from leanline.report.figure_files import FigureFiles
 from leanline.report.figures import draw_matrix
 from leanline.report.gallery import Gallery
-from leanline.report.svg import alone, draw_svg
 from leanline.report.tables import Table
 from leanline.types import PathLike
 from leanline.version import __version__
 
 FILE = "report.html"
 FIGURES = "figures"
-
-Data = TypeVar("Data")
 
 
 @dataclass(frozen=True)
@@ -75,35 +69,13 @@ def build_experiment(folder: PathLike) -> Path:
         CheckpointError: tensors in it are damaged.
     """
     experiment = read_experiment(folder)
-    figures = _Figures(experiment.folder / FIGURES)
+    figures = FigureFiles(experiment.folder / FIGURES)
     file = experiment.folder / FILE
     write_text(file, page("experiment.html.jinja", _context(experiment, figures)))
     return file
 
 
-class _Figures:
-    """Draws figures for the page, and each into a file of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def draw(
-        self,
-        draw: Callable[[Axes, Data], None],
-        data: Data,
-        size: tuple[float, float],
-        name: str,
-        alt: str,
-        caption: str = "",
-    ) -> Drawn:
-        """Draw a figure; `name` is that of its file."""
-        svg: Markup = draw_svg(draw, data, size, name, alt)
-        self.folder.mkdir(exist_ok=True)
-        write_text(self.folder / f"{name}.svg", alone(svg, size))
-        return Drawn(svg, caption)
-
-
-def _context(experiment: Experiment, figures: _Figures) -> dict[str, Any]:
+def _context(experiment: Experiment, figures: FigureFiles) -> dict[str, Any]:
     done = int((experiment.results["stage"] > 0).sum()) if len(experiment.results) else 0
     galleries = {data: data_gallery(experiment, data) for data in experiment.config["data"]}
     return {
@@ -117,7 +89,7 @@ def _context(experiment: Experiment, figures: _Figures) -> dict[str, Any]:
     }
 
 
-def _section(experiment: Experiment, pair: tuple[str, str], figures: _Figures) -> PairSection:
+def _section(experiment: Experiment, pair: tuple[str, str], figures: FigureFiles) -> PairSection:
     name = _word("--".join(pair))
     curves = []
     for axis in AXES:

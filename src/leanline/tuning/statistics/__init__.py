@@ -1,0 +1,1 @@
+"""Statistics of the benchmark's table: who is better, by how much, and how sure that is."""
