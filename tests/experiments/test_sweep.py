@@ -72,13 +72,13 @@ def test_a_second_call_does_nothing(config, finished):
 
 
 def test_a_run_that_was_broken_off_goes_on(config, finished, tmp_path, monkeypatch):
-    from leanline.experiments import cells
+    from leanline.experiments import work
 
     class Stop(BaseException):
         pass
 
     kept = []
-    keep = cells._keep
+    keep = work._keep
 
     def stop(*arguments):
         if len(kept) == 4:  # the stage is committed, what it selected is not written down
@@ -88,7 +88,7 @@ def test_a_run_that_was_broken_off_goes_on(config, finished, tmp_path, monkeypat
 
     wanted = load(str(config), "small")
     with monkeypatch.context() as patched:
-        patched.setattr(cells, "_keep", stop)
+        patched.setattr(work, "_keep", stop)
         with pytest.raises(Stop):
             run_experiment(wanted, tmp_path / "broken", "tiny, small")
     outcome = run_experiment(wanted, tmp_path / "broken", "tiny, small")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,9 @@ import scipy
 
 from leanline import tuning
 from leanline.errors import RunError
-from leanline.experiments.pool import Task, run_tasks
 from leanline.experiments.tune_bench.config import (
     TuneBenchConfig,
     contestants,
-    read_space,
     read_spaces,
     settings_of,
     space_files,
@@ -28,7 +26,6 @@ from leanline.experiments.tune_bench.facts import space_facts
 from leanline.records.atomic import atomic_write, write_text
 from leanline.records.cluster import Cluster
 from leanline.records.configuration import canonical, plain
-from leanline.records.progress import bar
 from leanline.records.run import RunFolder
 from leanline.types import PathLike
 from leanline.version import __version__
@@ -88,8 +85,6 @@ def run_tune_bench(
             **(about or {}),
         }
         write_text(folder / SETTINGS, canonical(plain(settings), indent=2) + "\n")
-        if cluster is not None:
-            _spread(config, list(chosen), list(replays), folder / CELLS, cluster)
         table = tuning.benchmark(
             chosen,
             list(replays.values()),
@@ -98,55 +93,11 @@ def run_tune_bench(
             seed=config.seed,
             protocol=config.protocol,
             out=folder / CELLS,
+            cluster=cluster,
         ).assign(protocol=config.protocol, times=config.times)
         with atomic_write(folder / RESULTS) as temporary:
             table.to_parquet(temporary, index=False)
     return table
-
-
-@dataclass(frozen=True)
-class _Part:
-    """The runs of one optimiser on one space, for a worker."""
-
-    config: TuneBenchConfig
-    optimiser: str
-    file: Path
-    cells: Path
-
-
-def _spread(
-    config: TuneBenchConfig, names: list[str], files: list[Path], cells: Path, cluster: Cluster
-) -> None:
-    """Let workers make the runs; their rows are in the folder of the cells afterwards."""
-    tasks = {
-        f"{name} on {file.name}": Task(_work, _Part(config, name, file.absolute(), cells))
-        for file in files
-        for name in names
-    }
-    with bar("optimisers x spaces", total=len(tasks)) as progress:
-        shown = 0
-
-        def look(done: int) -> None:
-            nonlocal shown
-            progress.advance(done - shown)
-            shown = done
-
-        failures = run_tasks(tasks, cluster, look)
-    for error in failures.values():
-        raise error
-
-
-def _work(part: _Part) -> None:
-    config = part.config
-    tuning.benchmark(
-        contestants([part.optimiser]),
-        [read_space(part.file, config.times)],
-        budgets=config.budgets,
-        runs=config.runs,
-        seed=config.seed,
-        protocol=config.protocol,
-        out=part.cells,
-    )
 
 
 def _versions() -> dict[str, str]:
