@@ -56,7 +56,8 @@ def benchmark(
     Returns:
         A row a run: optimiser, space, budget, run, fraction (best time of the space / mean time of
         what was found; 0 where nothing ran), evaluations (unique), seconds (the mean over the
-        runs), kernel, device, lookups (evaluations with repeated ones), ended (why).
+        runs), kernel, device, lookups (evaluations with repeated ones), ended (why),
+        protocol, times (mean or drawn).
 
     Raises:
         ConfigError: Nothing to run, two of one name, a class without settings of the paper, or a
@@ -160,6 +161,8 @@ class _Cell:
                 "device": replay.measurements.device,
                 "lookups": gate.looked,
                 "ended": [ENDINGS[int(code)] for code in gate.ended],
+                "protocol": self.protocol,
+                "times": replay.times,
             }
         )
 

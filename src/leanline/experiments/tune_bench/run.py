@@ -56,7 +56,7 @@ def run_tune_bench(
         about: What else to note beside the configuration, such as the command.
 
     Returns:
-        See `leanline.tuning.benchmark`; with the columns protocol and times.
+        See `leanline.tuning.benchmark`.
 
     Raises:
         ConfigError: There is no such optimiser or space, or a setting is wrong.
@@ -94,7 +94,7 @@ def run_tune_bench(
             protocol=config.protocol,
             out=folder / CELLS,
             cluster=cluster,
-        ).assign(protocol=config.protocol, times=config.times)
+        )
         with atomic_write(folder / RESULTS) as temporary:
             table.to_parquet(temporary, index=False)
     return table
