@@ -5,11 +5,20 @@ from leanline.tuning.competition import Competition, competition, summarise
 from leanline.tuning.constraints import Constraint, parse_constraint
 from leanline.tuning.files.read import read_measurements, write_measurements
 from leanline.tuning.measurements import Measurements
+from leanline.tuning.measuring.bench import Bench, Expected, Launch
+from leanline.tuning.measuring.gpu_kernels import CudaKernel, Device, OpenCLKernel
+from leanline.tuning.measuring.outcome import Outcome
+from leanline.tuning.measuring.python import PythonKernel
+from leanline.tuning.measuring.sampled import MeasuredKernel, Sampled
+from leanline.tuning.measuring.settle import Spread
+from leanline.tuning.measuring.timing import TimingPolicy
+from leanline.tuning.measuring.triton import TritonKernel
 from leanline.tuning.minimize import minimize
 from leanline.tuning.objectives import Callable, Objective, Replay
 from leanline.tuning.optimisers.annealing import SimulatedAnnealing
 from leanline.tuning.optimisers.base import CompiledOptimiser, Optimiser, SteppingOptimiser
 from leanline.tuning.optimisers.basin_hopping import BasinHopping
+from leanline.tuning.optimisers.brute_force import BruteForce
 from leanline.tuning.optimisers.differential_evolution import DifferentialEvolution
 from leanline.tuning.optimisers.dual_annealing import DualAnnealing
 from leanline.tuning.optimisers.gaussian_process import GaussianProcess
@@ -24,6 +33,7 @@ from leanline.tuning.paper_spaces import PAPER_SPACES, paper_space
 from leanline.tuning.problem import Problem
 from leanline.tuning.space import SearchSpace
 from leanline.tuning.trace import Trace
+from leanline.tuning.tuned import Tuned, tune
 
 __all__ = [
     "SearchSpace",
@@ -39,6 +49,22 @@ __all__ = [
     "write_measurements",
     "minimize",
     "Trace",
+    "OpenCLKernel",
+    "CudaKernel",
+    "TritonKernel",
+    "PythonKernel",
+    "MeasuredKernel",
+    "Sampled",
+    "Device",
+    "Expected",
+    "TimingPolicy",
+    "Outcome",
+    "Spread",
+    "Bench",
+    "Launch",
+    "tune",
+    "Tuned",
+    "BruteForce",
     "Problem",
     "Optimiser",
     "CompiledOptimiser",

@@ -90,7 +90,7 @@ class _SourceKernel(MeasuredKernel):
         given = dict(configuration)
         grid = self._grid(given) if callable(self._grid) else self._grid
         threads = [int(given.get(name, 1)) for name in self._block]
-        return KernelOrder(given, _three(threads, "work-items"), _three(grid, "work-groups"))
+        return KernelOrder(given, three(threads, "work-items"), three(grid, "work-groups"))
 
 
 class OpenCLKernel(_SourceKernel):
@@ -203,10 +203,10 @@ class CudaKernel(_SourceKernel):
         return "CUDA"
 
 
-def _three(numbers: Any, what: str) -> tuple[int, int, int]:
+def three(numbers: Any, what: str) -> tuple[int, int, int]:
+    """One to three numbers above 0 as three, or ConfigError."""
     listed = [int(number) for number in numbers]
     if not 1 <= len(listed) <= 3 or min(listed) < 1:
         raise ConfigError(f"{listed} {what} were given; one to three numbers above 0 are wanted")
     listed += [1] * (3 - len(listed))
     return listed[0], listed[1], listed[2]
-

@@ -8,7 +8,7 @@ import pickle
 import signal
 import tempfile
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ class Isolated:
         self._connection: Connection | None = None
         self._log: Path | None = None
         self._about: dict[str, str] = {}
-        self._end = weakref.finalize(self, lambda: None)
+        self._end: Callable[[], object] = _nothing
 
     @property
     def about(self) -> Mapping[str, str]:
@@ -86,6 +86,7 @@ class Isolated:
     def close(self) -> None:
         """End the process; the next request starts another one."""
         self._end()
+        self._end = _nothing
         self._process = self._connection = self._log = None
 
     def _ready(self) -> Connection:
@@ -112,7 +113,9 @@ class Isolated:
         self._connection = ours
         try:
             answered = ours.poll(START_LIMIT)
-            message = ours.recv() if answered else ("unusable", f"no answer in {START_LIMIT:g} s")
+            message: tuple[str, Any] = ("unusable", f"no answer in {START_LIMIT:g} s")
+            if answered:
+                message = ours.recv()
         except (EOFError, ConnectionError):
             ending = self._ending()
             raise RunError(
@@ -151,6 +154,10 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+def _nothing() -> None:
+    """There is no process to end."""
 
 
 def _preload(opener: Opener) -> tuple[str, ...]:

@@ -177,10 +177,11 @@ def as_measurements(
         times=np.array([each.time for each in listed], dtype=np.float64),
         samples=samples,
         failures={
-            int(code): each.failure for code, each in zip(codes, listed, strict=True) if each.failure
+            int(code): each.failure
+            for code, each in zip(codes, listed, strict=True)
+            if each.failure
         },
         kernel=objective.name,
         device=str(about.get("device", "")),
         about=dict(about),
     )
-

@@ -13,8 +13,9 @@ from leanline.tuning.problem import Problem
 
 @dataclass(frozen=True)
 class BruteForce(SteppingOptimiser):
-    """Every valid configuration once, in random order: what disturbs a device for a while then
-    disturbs no one region of the space.
+    """Every valid configuration once.
+
+    In random order: what disturbs a device for a while then disturbs no one region of the space.
     """
 
     def search(self, problem: Problem, rng: np.random.Generator) -> Any:
