@@ -117,7 +117,7 @@ class OpenCLKernel(_SourceKernel):
         grid: Grid,
         space: SearchSpace,
         expected: Expected | None = None,
-        device: Device = Device(),  # noqa: B008 - frozen
+        device: Device = Device(),
         policy: TimingPolicy = TimingPolicy(),  # noqa: B008 - frozen
     ) -> None:
         """Describe it; the device is opened when it is first measured.
@@ -168,7 +168,7 @@ class CudaKernel(_SourceKernel):
         grid: Grid,
         space: SearchSpace,
         expected: Expected | None = None,
-        device: Device = Device(),  # noqa: B008 - frozen
+        device: Device = Device(),
         policy: TimingPolicy = TimingPolicy(),  # noqa: B008 - frozen
     ) -> None:
         """Describe it; see `OpenCLKernel`.
