@@ -44,8 +44,8 @@ class KernelChoice:
     name: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     values: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
-    device: Device = Device()
-    policy: TimingPolicy = TimingPolicy()
+    device: Device = field(default_factory=Device)
+    policy: TimingPolicy = field(default_factory=TimingPolicy)
 
     def make(self) -> tuple[Objective, dict[str, Any]]:
         """Make it.

@@ -27,8 +27,9 @@ SCHEMA = 1
 class Journal:
     """What was measured of a kernel on a device, in a folder that several processes may write to.
 
-    A line is appended under a lock and flushed to the disk. A process that is killed while it writes
-    leaves half a line at the end, which is not read, and is cut off when the next line is written.
+    A line is appended under a lock and flushed to the disk. A process that is killed while it
+    writes leaves half a line at the end, which is not read, and is cut off when the next line is
+    written.
     Where a configuration is there twice, the first line counts, for all processes.
 
     Attributes:
