@@ -1,6 +1,6 @@
 """Puts a space that `leanline tune --algorithm brute-force` measured into the package.
 
-    python tools/ship_space.py runs/convolution convolution-pocl "on a machine with other work"
+python tools/ship_space.py runs/convolution convolution-pocl "on a machine with other work"
 
 The note says what a reader of the times has to know.
 """
@@ -15,6 +15,7 @@ SPACES = Path(__file__).resolve().parent.parent / "src" / "leanline" / "tuning" 
 
 
 def main(folder: Path, name: str, note: str) -> None:
+    """Add the note to the measurements, and write them to the package."""
     measured = read_measurements(folder / "space.parquet")
     missing = set(measured.space.valid_codes().tolist()) - set(measured.codes.tolist())
     if missing:

@@ -3,6 +3,8 @@
 import math
 
 import pytest
+
+from leanline import tuning
 from tuning_kernels import (
     CUDA,
     FAILURES,
@@ -14,8 +16,6 @@ from tuning_kernels import (
     source_kernel,
     triton_kernel,
 )
-
-from leanline import tuning
 
 BACKENDS = {
     "python": ("compile", "runtime", "correctness", "timeout", "crash", "exit"),

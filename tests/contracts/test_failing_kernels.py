@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from tuning_kernels import FAILURES, KnownKernel
 
 from leanline import tuning
 from leanline.records.progress import bar
 from leanline.tuning.measuring.journal import Journal
 from leanline.tuning.measuring.recorded import Recorded
 from leanline.tuning.optimisers.named import optimiser_named, optimiser_names
+from tuning_kernels import FAILURES, KnownKernel
 
 
 @pytest.fixture(scope="module")

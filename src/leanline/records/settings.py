@@ -60,12 +60,12 @@ def call_with_settings(
 
 
 def with_defaults(
-    factory: Callable[..., Any], settings: Mapping[str, Any], names: Sequence[str]
+    factory: Callable[..., Any], settings: Mapping[str, Any], names: Sequence[str], owner: str
 ) -> dict[str, Any]:
     """The values that `call_with_settings` gives to some parameters, defaults filled in."""
     hints = _hints(factory)
     return {
-        name: coerce(settings[name], hints.get(name, Any), name)
+        name: coerce(settings[name], hints.get(name, Any), f"{owner}: {name}={settings[name]}")
         if name in settings
         else _parameters(factory)[name].default
         for name in names

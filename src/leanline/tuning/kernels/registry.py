@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from leanline.errors import ConfigError
@@ -71,9 +70,8 @@ class KernelChoice:
                 f"kernel {self.name} has no setting {unknown[0]!r}{nearest(unknown[0], sizes)}; it "
                 f"has {', '.join(sizes)}"
             )
-        made = partial(factory, space=space, device=self.device, policy=self.policy)
-        kernel = call_with_settings(made, self.settings, f"kernel {self.name}")
-        return kernel, with_defaults(factory, self.settings, sizes)
+        given = with_defaults(factory, self.settings, sizes, f"kernel {self.name}")
+        return factory(**given, space=space, device=self.device, policy=self.policy), given
 
     def _own(self) -> tuple[Objective, dict[str, Any]]:
         owner = f"kernel {self.name!r}"
