@@ -72,7 +72,7 @@ def test_what_fails_fails_alone(backend):
 
 
 def test_a_search_names_one_that_runs(backend):
-    name, kernel = backend
+    _, kernel = backend
     trace = tuning.minimize(kernel, tuning.RandomSampling(), budget=4, seed=1)
     assert trace.evaluations == 4
     if trace.best_config is not None:
