@@ -64,7 +64,6 @@ def test_own_kernels_tune(leanline, tmp_path):
     assert outcome.code == 0, outcome.stderr
     assert outcome.json["evaluations"] == 192
     assert outcome.json["failures"] == {"runtime": 24}
-    assert outcome.json["ended"] == "space exhausted"
     names = [path.rsplit("/", 1)[-1] for path in outcome.json["files"]]
     assert names == ["space.parquet", "kernel-tuner.json", "t4.json"]
     shown = leanline(*call).stdout
