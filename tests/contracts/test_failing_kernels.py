@@ -22,9 +22,9 @@ def measured(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", optimiser_names())
-@pytest.mark.parametrize("budget", [25, 60])
-def test_every_optimiser_ends_with_the_right_best(name, budget, measured):
+def test_every_optimiser_ends_with_the_right_best(name, measured):
     kernel, objective, journal = measured
+    budget = 25
     trace = tuning.minimize(objective, optimiser_named(name, budget), budget=budget, seed=3)
     assert trace.evaluations <= budget
     assert len(np.unique(trace.codes)) == trace.evaluations
@@ -34,13 +34,12 @@ def test_every_optimiser_ends_with_the_right_best(name, budget, measured):
         assert time == (np.inf if way else kernel.ms[code])
     ran = [code for code in trace.codes.tolist() if code not in kernel.ways]
     assert trace.best_code == min(ran, key=kernel.ms.__getitem__)
-    if trace.evaluations == kernel.space.cartesian_size:
-        assert trace.best_code == kernel.best
 
 
 def test_all_ways_to_fail_were_met(measured):
     kernel, objective, journal = measured
-    tuning.minimize(objective, tuning.BruteForce(), budget=60)
+    trace = tuning.minimize(objective, tuning.BruteForce(), budget=60)
+    assert trace.evaluations == 60 and trace.best_code == kernel.best
     met = {code: each.failure for code, each in journal.outcomes.items() if each.failure}
     assert met == {code: FAILURES[way] for code, way in kernel.ways.items()}
     assert len(met) == 12

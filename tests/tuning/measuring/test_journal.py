@@ -97,3 +97,10 @@ def test_a_damaged_header_is_told(tmp_path):
     (tmp_path / KERNEL).write_text("{")
     with pytest.raises(RunError, match=r"kernel\.json is damaged"):
         opened(tmp_path)
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    left = tmp_path / ".part-1234-kernel.json"
+    left.write_text("{")
+    opened(tmp_path).add(3, RAN)
+    assert not left.exists()
