@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 import leanline as ll
-from leanline.kernels.cache import user_cache
+from leanline.records.code_cache import user_cache
 from leanline.records.tensors import load_tensors, save_tensors
 from leanline.runtime import trainable
 from leanline.training import Retrain, Trainer, TrainingConfig

@@ -7,6 +7,7 @@ from scipy import stats
 
 from leanline import tuning
 from leanline.errors import ConfigError
+from leanline.records.cluster import Cluster
 from leanline.tuning.competition import p_values
 from tuning_spaces import replay
 
@@ -96,3 +97,14 @@ def test_the_paper_s_settings():
     assert tuning.paper_settings(tuning.FirstTabu, 30) == tuning.FirstTabu(tabu_size=4)
     with pytest.raises(ConfigError, match="at least 1"):
         tuning.paper_settings(tuning.FirstMLS, 0)
+
+
+def test_workers_make_the_same_table(tmp_path):
+    asked = dict(budgets=(5, 20), runs=3, protocol="paper", out=tmp_path)
+    contestants = [tuning.RandomSampling, tuning.DifferentialEvolution]
+    there = tuning.benchmark(contestants, [replay()], cluster=Cluster(workers=1), **asked)
+    kept = tuning.benchmark(contestants, [replay()], **asked)
+    pd.testing.assert_frame_equal(there, kept)  # from the folder
+    here = tuning.benchmark(contestants, [replay()], **{**asked, "out": None})
+    same = [name for name in here.columns if name != "seconds"]
+    pd.testing.assert_frame_equal(there[same], here[same])

@@ -1,12 +1,16 @@
 """Kernels: networks of sparse 3x3 convolutions over planes, on the CPU, with their reference.
 
 Importing the package decorates all compiled functions, so that their cache is in the right place
-(`leanline.kernels.cache`); they are compiled when they are first called.
+(`leanline.records.code_cache`); they are compiled when they are first called.
 """
 
-from leanline.kernels.cache import kernel_cache
+from pathlib import Path
 
-with kernel_cache():
+from leanline.records.code_cache import code_cache
+
+SOURCES = Path(__file__).resolve().parent
+
+with code_cache("kernels", SOURCES):
     from leanline.kernels.backward import backward_image
     from leanline.kernels.image import forward_image
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import torch
 
-from leanline.kernels.cache import source_hash, user_cache
+from leanline.kernels import SOURCES
 from leanline.records.atomic import write_text
+from leanline.records.code_cache import source_hash, user_cache
 from leanline.version import __version__
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,9 @@ class Measured:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        around = f"{processor()} {torch.__version__} {__version__} {source_hash()} {_VERSION}"
+        around = (
+            f"{processor()} {torch.__version__} {__version__} {source_hash(SOURCES)} {_VERSION}"
+        )
         name = hashlib.sha256(around.encode()).hexdigest()[:16]
         self.path = (folder or _usual_folder()) / f"{name}.json"
         self._times = self._read()

@@ -27,6 +27,7 @@ from leanline.tuning.optimisers.iterated import BestILS, FirstILS
 from leanline.tuning.optimisers.multi_start import BestMLS, FirstMLS
 from leanline.tuning.optimisers.paper_settings import paper_settings
 from leanline.tuning.optimisers.random_sampling import RandomSampling
+from leanline.tuning.optimisers.smac import SMAC
 from leanline.tuning.optimisers.swarm import ParticleSwarm
 from leanline.tuning.optimisers.tabu import BestTabu, FirstTabu
 from leanline.tuning.paper_spaces import PAPER_SPACES, paper_space
@@ -84,6 +85,7 @@ __all__ = [
     "DualAnnealing",
     "BasinHopping",
     "GaussianProcess",
+    "SMAC",
     "paper_settings",
     "benchmark",
     "summarise",

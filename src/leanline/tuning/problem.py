@@ -110,9 +110,11 @@ class Problem:
         if isinstance(measured, Replay) and measured.times == "drawn":
             samples = np.ascontiguousarray(measured.measurements.samples)
             row = np.full(slots, -1, dtype=np.int32)
+        free = space.sizes > 1
+        free[0] |= not free.any()
         gate = compiled.Gate(
-            sizes=space.sizes,
-            strides=space.strides,
+            sizes=space.sizes[free],
+            strides=space.strides[free],
             keys=keys,
             time=time,
             missing=np.array([missing]),

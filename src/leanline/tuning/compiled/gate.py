@@ -31,7 +31,8 @@ class Gate(NamedTuple):
 
     A code's slot in the tables is the code itself, or where it is found by hashing if `keys` is not
     empty. Times are milliseconds; infinite: the configuration fails; not a number: not measured
-    yet; `FREE`: ruled out beforehand.
+    yet; `FREE`: ruled out beforehand. Of parameters that have no choice there are none, but for the
+    first where no parameter has a choice.
     """
 
     sizes: Int64[np.ndarray, "parameters"]

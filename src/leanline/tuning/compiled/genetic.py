@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from leanline.tuning.compiled.gate import begin, digit_of, end, evaluate, stopped
+from leanline.tuning.compiled.gate import PENALTY, begin, digit_of, end, evaluate, stopped
 from leanline.tuning.compiled.jit import leaf_jit, search_jit
 from leanline.tuning.compiled.moves import (
     FIRST_RESTART,
@@ -21,6 +21,9 @@ ONE_POINT, TWO_POINT, UNIFORM = 0, 1, 2
 
 CROSSOVERS = {"one-point": ONE_POINT, "two-point": TWO_POINT, "uniform": UNIFORM}
 
+CONVERGED = 1e-10
+"""Mean squared excess over the best, ms^2, below which a population has converged (the paper's)."""
+
 
 @leaf_jit
 def cross(gate, first, second, crossover):  # type: ignore[no-untyped-def]
@@ -30,9 +33,8 @@ def cross(gate, first, second, crossover):  # type: ignore[no-untyped-def]
     if crossover == ONE_POINT and parameters > 1:
         start, stop = 1 + draw_below(gate.stream, parameters - 1), parameters
     elif crossover == TWO_POINT and parameters > 1:
-        one, two = draw_below(gate.stream, parameters + 1), draw_below(gate.stream, parameters)
-        two += two >= one
-        start, stop = min(one, two), max(one, two)
+        start = 1 + draw_below(gate.stream, max(1, parameters - 2))
+        stop = start + draw_below(gate.stream, parameters - start)
     moved = np.int64(0)
     for p in range(parameters):
         if draw(gate.stream) < 0.5 if crossover == UNIFORM else start <= p < stop:
@@ -50,45 +52,53 @@ def distance(gate, first, second):  # type: ignore[no-untyped-def]
 
 
 @leaf_jit
-def tournament(gate, codes, times, size, places, next_codes, next_times):  # type: ignore[no-untyped-def]
-    """Replace the first half of a population by the best of random groups.
+def tournament(gate, codes, times, size, next_codes, next_times):  # type: ignore[no-untyped-def]
+    """Replace the first half of a population by winners against random challengers.
 
-    Everybody is in a group before anybody is in a second.
+    All draws are with replacement, so that the best may be lost and the population converges.
     """
-    total, at = codes.size, codes.size
-    size = min(size, total)
     for winner in range(next_codes.size):
-        if at + size > total:
-            shuffle(gate.stream, places, total)
-            at = 0
-        best = places[at]
-        for k in range(at + 1, at + size):
-            if times[places[k]] < times[best]:
-                best = places[k]
-        at += size
+        best = draw_below(gate.stream, codes.size)
+        for _ in range(size):
+            other = draw_below(gate.stream, codes.size)
+            if times[other] < times[best]:
+                best = other
         next_codes[winner], next_times[winner] = codes[best], times[best]
     for k in range(next_codes.size):
         codes[k], times[k] = next_codes[k], next_times[k]
+
+
+@leaf_jit
+def converged(times, count):  # type: ignore[no-untyped-def]
+    """Whether the first members are equally fast: the mean squared excess over the best is 0."""
+    best, total = PENALTY, 0.0
+    for k in range(count):
+        best = min(best, times[k])
+    for k in range(count):
+        total += (min(times[k], PENALTY) - best) ** 2
+    return total / count < CONVERGED
 
 
 @search_jit
 def genetic(gate, seeds, settings):  # type: ignore[no-untyped-def]
     """Parents in random pairs get two children each; tournaments among both choose who stays.
 
-    Settings: members, crossover, mutations of a child, size of a tournament.
+    Settings: members, crossover, mutations of a child, challengers in a tournament.
     """
     members, crossover = int(settings[0]), int(settings[1])
     mutations, size = int(settings[2]), int(settings[3])
     codes, times = np.empty(2 * members, dtype=np.int64), np.empty(2 * members)
     next_codes, next_times = np.empty(members, dtype=np.int64), np.empty(members)
-    pairs, places = np.arange(members), np.arange(2 * members)
+    pairs = np.arange(members)
     for run in range(seeds.size):
         begin(gate, seeds[run])
         for k in range(members):
             codes[k], times[k] = random_start(gate)
         while not stopped(gate):
             _breed(gate, codes, times, pairs, crossover, mutations)
-            tournament(gate, codes, times, size, places, next_codes, next_times)
+            tournament(gate, codes, times, size, next_codes, next_times)
+            if converged(times, members):
+                break
         end(gate, run)
 
 
@@ -109,40 +119,55 @@ def _breed(gate, codes, times, pairs, crossover, mutations):  # type: ignore[no-
 
 @search_jit
 def genetic_local_search(gate, seeds, settings):  # type: ignore[no-untyped-def]
-    """Children without mutation climb, then replace whom they are most like, if they are better.
+    """Children without mutation climb; those better than the parent most like them may stay.
 
-    Settings: members, crossover, members that a child is compared with (restricted tournament).
+    Settings: members, crossover, parents that a child is compared with (restricted tournament).
     """
     members, crossover, window = int(settings[0]), int(settings[1]), int(settings[2])
     order, others = scratch(gate)
-    codes, times = np.empty(members, dtype=np.int64), np.empty(members)
-    pairs, places = np.arange(members), np.arange(members)
+    codes, times = np.empty(2 * members + 1, dtype=np.int64), np.empty(2 * members + 1)
+    pairs = np.arange(members)
     for run in range(seeds.size):
         begin(gate, seeds[run])
         for k in range(members):
-            code, time = random_start(gate)
-            codes[k], times[k] = climb(gate, code, time, HAMMING, FIRST_RESTART, order, others)
+            codes[k], times[k] = random_start(gate)
         while not stopped(gate):
             shuffle(gate.stream, pairs, members)
+            count = members
             for k in range(0, members, 2):
                 one, two = codes[pairs[k]], codes[pairs[(k + 1) % members]]
                 child, sibling = cross(gate, one, two, crossover)
-                _raise_child(gate, child, codes, times, window, places, order, others)
-                _raise_child(gate, sibling, codes, times, window, places, order, others)
+                for code in (child, sibling):
+                    time = evaluate(gate, code)
+                    code, time = climb(gate, code, time, HAMMING, FIRST_RESTART, order, others)
+                    if time < times[_rival(gate, code, codes, members, window)]:
+                        codes[count], times[count] = code, time
+                        count += 1
+            keep_best(codes, times, count, members)
+            if converged(times, members):
+                break
         end(gate, run)
 
 
 @leaf_jit
-def _raise_child(gate, code, codes, times, window, places, order, others):  # type: ignore[no-untyped-def]
-    """Let a child climb, and put it in the place of whom it is most like, if it is better."""
-    time = evaluate(gate, code)
-    code, time = climb(gate, code, time, HAMMING, FIRST_RESTART, order, others)
-    nearest, apart = places[0], gate.sizes.size + 1
-    for k in range(min(window, codes.size)):
-        other = k + draw_below(gate.stream, codes.size - k)
-        places[k], places[other] = places[other], places[k]
-        between = distance(gate, code, codes[places[k]])
+def _rival(gate, code, codes, members, window):  # type: ignore[no-untyped-def]
+    """Who is most like a child, of some parents drawn with replacement."""
+    nearest, apart = 0, gate.sizes.size + 1
+    for _ in range(window):
+        other = draw_below(gate.stream, members)
+        between = distance(gate, code, codes[other])
         if between < apart:
-            nearest, apart = places[k], between
-    if time < times[nearest]:
-        codes[nearest], times[nearest] = code, time
+            nearest, apart = other, between
+    return nearest
+
+
+@leaf_jit
+def keep_best(codes, times, count, members):  # type: ignore[no-untyped-def]
+    """Bring the best of the first `count` to the front, in order."""
+    for k in range(members):
+        best = k
+        for other in range(k + 1, count):
+            if times[other] < times[best]:
+                best = other
+        codes[k], codes[best] = codes[best], codes[k]
+        times[k], times[best] = times[best], times[k]

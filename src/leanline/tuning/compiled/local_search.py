@@ -86,27 +86,31 @@ def multi_start(gate, seeds, settings):  # type: ignore[no-untyped-def]
 
 @search_jit
 def iterated(gate, seeds, settings):  # type: ignore[no-untyped-def]
-    """Climb, then jump from the best and climb again.
+    """Climb, then jump from the best of the run and climb again.
 
-    Settings: neighbourhood, rule, changes of a jump, climbs in vain before a new random start.
+    Settings: neighbourhood, rule, changes of a jump, climbs in vain after which one climb begins at
+    random. What it finds is the new best only if it is better.
     """
     hood, rule = int(settings[0]), int(settings[1])
     changes, patience = int(settings[2]), int(settings[3])
     order, others = scratch(gate)
     for run in range(seeds.size):
         begin(gate, seeds[run])
+        code, time = random_start(gate)
+        code, time = climb(gate, code, time, hood, rule, order, others)
+        in_vain = 0
         while not stopped(gate):
-            code, time = random_start(gate)
-            code, time = climb(gate, code, time, hood, rule, order, others)
-            in_vain = 0
-            while in_vain < patience and not stopped(gate):
+            if in_vain >= patience:
+                other, other_time = random_start(gate)
+                in_vain = 0
+            else:
                 other = jump(gate, code, changes)
                 other_time = evaluate(gate, other)
-                other, other_time = climb(gate, other, other_time, hood, rule, order, others)
-                if other_time < time:
-                    code, time, in_vain = other, other_time, 0
-                else:
-                    in_vain += 1
+            other, other_time = climb(gate, other, other_time, hood, rule, order, others)
+            if other_time < time:
+                code, time, in_vain = other, other_time, 0
+            else:
+                in_vain += 1
         end(gate, run)
 
 

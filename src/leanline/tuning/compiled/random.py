@@ -6,8 +6,6 @@ are its own, so that they are the same whatever NumPy or Numba version runs it.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from leanline.tuning.compiled.jit import leaf_jit
@@ -44,12 +42,6 @@ def draw(stream):  # type: ignore[no-untyped-def]
 def draw_below(stream, count):  # type: ignore[no-untyped-def]
     """An integer from 0 up to but without `count`."""
     return np.int64(draw(stream) * count)
-
-
-@leaf_jit
-def draw_normal(stream):  # type: ignore[no-untyped-def]
-    """A number of the standard normal distribution."""
-    return math.sqrt(-2.0 * math.log(1.0 - draw(stream))) * math.cos(2.0 * math.pi * draw(stream))
 
 
 @leaf_jit

@@ -7,45 +7,64 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float64
 
-from leanline.tuning.compiled.gate import PENALTY
-from leanline.tuning.problem import Problem
+from leanline.tuning.compiled.gate import IDLE, LOOKUPS, PENALTY
+from leanline.tuning.problem import Problem, SearchEnded
 from leanline.tuning.space import SearchSpace
+
+IDLE_LIMIT = 1_000
+"""Look-ups in a row that bring nothing new, after which a run ends: some ten local searches."""
+
+LOOKUP_LIMIT = 20_000
+"""Look-ups after which a run ends; the paper's runs end after 20 seconds, in which BlooPy's basin
+hopping makes about as many."""
 
 
 class Box:
-    """The positions of the values in their lists, in units of 1 / the longest list.
+    """A cell for every configuration, 1 / N wide along each coordinate.
 
-    A parameter with n values takes 0, 1/N, ..., (n - 1)/N, N the largest number of values of any
-    parameter; a point stands for the nearest configuration. Parameters with one value have no
+    N is the largest number of values of any parameter; a parameter with n values spans 0 to n / N.
+    A point outside the box stands for the nearest cell. Parameters with one value have no
     coordinate.
 
     Attributes:
         bounds: Lowest and highest coordinate, a pair a parameter that has a choice.
+        unit: Width of a cell.
     """
 
     def __init__(self, space: SearchSpace) -> None:
-        self._free = np.flatnonzero(space.sizes > 1)
-        self._last = space.sizes[self._free] - 1
-        self._strides = space.strides[self._free]
-        self._unit = 1.0 / float(space.sizes.max())
-        self.bounds = [(0.0, float(last * self._unit)) for last in self._last]
+        free = np.flatnonzero(space.sizes > 1)
+        self.unit = 1.0 / float(space.sizes.max())
+        self.bounds = [(0.0, float(size * self.unit)) for size in space.sizes[free]]
+        self._per_unit = float(space.sizes.max())
+        last = (space.sizes[free] - 1).tolist()
+        self._axes = list(zip(last, space.strides[free].tolist(), strict=True))
 
     def code(self, point: Float64[np.ndarray, "coordinates"]) -> int:
-        """The configuration nearest to a point, inside the box or outside."""
-        # a line search may come up with anything
-        finite = np.nan_to_num(np.asarray(point, dtype=np.float64) / self._unit)
-        digits = np.clip(np.rint(finite), 0, self._last).astype(np.int64)
-        return int(digits @ self._strides)
+        """The configuration of the nearest cell; what is not a number counts as 0."""
+        code = 0
+        for value, (last, stride) in zip(point.tolist(), self._axes, strict=True):
+            position = value * self._per_unit
+            if position >= last:
+                code += last * stride
+            elif position >= 1.0:
+                code += int(position) * stride
+        return code
 
-    def random(self, rng: np.random.Generator) -> Float64[np.ndarray, "coordinates"]:
-        """A point drawn from the box."""
-        low, high = np.array(self.bounds).T
-        return np.asarray(rng.uniform(low, high), dtype=np.float64)
+    def middle(self, rng: np.random.Generator) -> Float64[np.ndarray, "coordinates"]:
+        """A point about the middle; the standard deviation is a hundredth of the box's width."""
+        width = np.array(self.bounds)[:, 1]
+        return np.asarray(width / 2 + width / 100 * rng.standard_normal(len(width)))
 
     def function(self, problem: Problem) -> Callable[[Float64[np.ndarray, "coordinates"]], float]:
-        """The time at a point in ms; a failure counts as 1e10 ms, as in the paper."""
+        """The time at a point in ms; a failure counts as 1e10 ms, as in the paper.
+
+        It ends the search after `IDLE_LIMIT` and `LOOKUP_LIMIT`.
+        """
+        state = problem.gate.state
 
         def time(point: Float64[np.ndarray, "coordinates"]) -> float:
+            if state[IDLE] >= IDLE_LIMIT or state[LOOKUPS] >= LOOKUP_LIMIT:
+                raise SearchEnded
             return min(problem.evaluate(self.code(point)), PENALTY)
 
         return time

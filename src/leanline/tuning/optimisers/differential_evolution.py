@@ -15,7 +15,10 @@ from leanline.tuning.problem import Problem
 
 @dataclass(frozen=True)
 class DifferentialEvolution(SteppingOptimiser):
-    """SciPy's `differential_evolution` on the box of positions; begun again when it has converged.
+    """SciPy's `differential_evolution` on the box of positions.
+
+    A run ends when the population has converged, or after 1,000 look-ups in a row that bring
+    nothing new, or 20,000 in all.
 
     Attributes:
         population: Members for each parameter; there are at least 5.
@@ -38,16 +41,17 @@ class DifferentialEvolution(SteppingOptimiser):
     def search(self, problem: Problem, rng: np.random.Generator) -> None:
         """Search until the problem ends it."""
         box = Box(problem.space)
-        while not evaluate_only_one(problem, box):
-            scipy.optimize.differential_evolution(
-                box.function(problem),
-                box.bounds,
-                popsize=self.population,
-                strategy=self.strategy,
-                mutation=self.mutation,
-                recombination=self.recombination,
-                tol=self.tolerance,
-                polish=False,
-                maxiter=10**6,
-                rng=rng,
-            )
+        if evaluate_only_one(problem, box):
+            return
+        scipy.optimize.differential_evolution(
+            box.function(problem),
+            box.bounds,
+            popsize=self.population,
+            strategy=self.strategy,
+            mutation=self.mutation,
+            recombination=self.recombination,
+            tol=self.tolerance,
+            polish=False,
+            maxiter=10**6,
+            rng=rng,
+        )

@@ -17,6 +17,8 @@ from leanline.tuning.problem import Problem
 class DualAnnealing(SteppingOptimiser):
     """SciPy's `dual_annealing` on the box of positions.
 
+    A run ends after 1,000 look-ups in a row that bring nothing new, or 20,000 in all.
+
     Attributes:
         method: SciPy's name of the local minimiser.
     """
@@ -26,14 +28,15 @@ class DualAnnealing(SteppingOptimiser):
     def search(self, problem: Problem, rng: np.random.Generator) -> None:
         """Search until the problem ends it."""
         box = Box(problem.space)
-        while not evaluate_only_one(problem, box):
-            with warnings.catch_warnings():
-                # steps of zero are no surprise on a function of steps
-                warnings.simplefilter("ignore", RuntimeWarning)
-                scipy.optimize.dual_annealing(
-                    box.function(problem),
-                    box.bounds,
-                    maxiter=10**6,
-                    minimizer_kwargs={"method": self.method},
-                    rng=rng,
-                )
+        if evaluate_only_one(problem, box):
+            return
+        with warnings.catch_warnings():
+            # steps of zero are no surprise on a function of steps
+            warnings.simplefilter("ignore", RuntimeWarning)
+            scipy.optimize.dual_annealing(
+                box.function(problem),
+                box.bounds,
+                maxiter=10**6,
+                minimizer_kwargs={"method": self.method},
+                rng=rng,
+            )

@@ -12,7 +12,7 @@ from leanline.tuning.optimisers.base import SteppingOptimiser
 from leanline.tuning.optimisers.checks import at_least
 from leanline.tuning.problem import Problem
 
-Points = Float64[np.ndarray, "points parameters"]
+Points = Float64[np.ndarray, "_ parameters"]
 
 LENGTHS = (0.15, 0.3, 0.6, 1.2, 2.4)
 NOISES = (1e-4, 1e-2, 1e-1)
@@ -164,7 +164,7 @@ def _starts(parts: list[np.ndarray]) -> list[tuple[int, np.ndarray]]:
     return list(zip(starts.tolist(), parts, strict=True))
 
 
-def _matern(one: Points, two: Points, length: float) -> Float64[np.ndarray, "one two"]:
+def _matern(one: Points, two: Points, length: float) -> Float64[np.ndarray, "_ _"]:
     """Matérn covariance, smoothness 5/2, of variance 1."""
     squares = (one**2).sum(1)[:, None] + (two**2).sum(1)[None] - 2.0 * one @ two.T
     scaled = np.sqrt(5.0 * np.maximum(squares, 0.0)) / length

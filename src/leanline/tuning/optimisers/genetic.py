@@ -11,19 +11,22 @@ from leanline.tuning.optimisers.checks import above_zero, at_least, changes_of, 
 from leanline.tuning.space import SearchSpace
 
 Crossover = Literal["one-point", "two-point", "uniform"]
-"""How two parents share out their values to two children: the parameters from a random one on,
-those between two random ones, or each by the toss of a coin."""
+"""How two parents share out their values to two children: the parameters from a random one on, the
+first excepted; those from a random one up to but without a later one, the first and the last
+excepted (it may be the same: then the children are copies); or each by the toss of a coin."""
 
 
 @dataclass(frozen=True)
 class GeneticAlgorithm(CompiledOptimiser):
     """Random pairs get two children each; tournaments among parents and children choose.
 
+    A run ends when the population has converged: when all members are equally fast.
+
     Attributes:
         population: Number of members.
         mutation: Changes of a child, as a share of `SearchSpace.bits`; at least one is made.
         crossover: How children come from parents.
-        tournament: Members of a tournament.
+        tournament: Random challengers of a random member; the fastest of them all stays.
     """
 
     population: int = 40
@@ -47,12 +50,14 @@ class GeneticAlgorithm(CompiledOptimiser):
 class GeneticLocalSearch(CompiledOptimiser):
     """A genetic algorithm without mutation whose children climb (the paper's GLS).
 
-    A child takes the place of the member that it is most like, if it is better.
+    A child that is slower than the parent most like it is given up (restricted tournament, Harik
+    1995); of the parents and the other children the fastest stay. A run ends when the population
+    has converged: when all members are equally fast.
 
     Attributes:
         population: Number of members.
         crossover: How children come from parents.
-        window: How many random members a child is compared with.
+        window: How many parents, drawn with replacement, a child is compared with.
     """
 
     population: int = 16

@@ -18,7 +18,7 @@ class FirstILS(CompiledOptimiser):
 
     Attributes:
         walk: Changes of a jump, as a share of `SearchSpace.bits`.
-        no_improve: Climbs in vain after which a new random start is drawn.
+        no_improve: Climbs in vain after which one begins at random instead.
         neighbourhood: Which configurations are neighbours.
         after_move: What a climb does after a move.
     """
@@ -46,7 +46,7 @@ class BestILS(CompiledOptimiser):
 
     Attributes:
         walk: Changes of a jump, as a share of `SearchSpace.bits`.
-        no_improve: Climbs in vain after which a new random start is drawn.
+        no_improve: Climbs in vain after which one begins at random instead.
         neighbourhood: Which configurations are neighbours.
     """
 
