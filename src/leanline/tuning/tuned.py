@@ -11,7 +11,7 @@ from typing import Any
 
 from leanline.errors import RunError
 from leanline.records.progress import bar
-from leanline.tuning.files.read import write_measurements
+from leanline.tuning.files.read import Format, write_measurements
 from leanline.tuning.measurements import Measurements
 from leanline.tuning.measuring.journal import Journal, describe_space
 from leanline.tuning.measuring.recorded import Recorded
@@ -24,7 +24,7 @@ from leanline.tuning.trace import Trace
 from leanline.types import PathLike
 from leanline.version import __version__
 
-FILES = {
+FILES: dict[str, Format] = {
     "space.parquet": "parquet",
     "kernel-tuner.json": "kernel-tuner",
     "t4.json": "t4",
@@ -118,9 +118,11 @@ def tune(
         "date": f"{datetime.now(timezone.utc):%Y-%m-%d}",
     }
     measurements = as_measurements(objective, journal.outcomes, about)
-    for name, kind in FILES.items():
-        if kind != "parquet" or all(isinstance(each, str) for each in objective.space.constraints):
-            write_measurements(measurements, journal.path / name, kind)  # type: ignore[arg-type]
+    has_functions = not all(isinstance(each, str) for each in objective.space.constraints)
+    with journal.locked():
+        for name, kind in FILES.items():
+            if kind != "parquet" or not has_functions:  # which Parquet cannot hold
+                write_measurements(measurements, journal.path / name, kind)
     return Tuned(
         trace=trace,
         folder=journal.path,

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from tuning_kernels import IMAGE, QUICK, KnownBench, KnownKernel
 
 from leanline import tuning
 from leanline.errors import ConfigError, RunError
 from leanline.tuning.measuring.bench import Expected, WrongOutput, fingerprint
 from leanline.tuning.measuring.isolated import Isolated
 from leanline.tuning.measuring.settle import settle
+from tuning_kernels import IMAGE, QUICK, KnownBench, KnownKernel
 
 SPACE = tuning.SearchSpace({"a": [1, 2]})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,21 @@ class Bench(ABC):
         Args:
             order: What the kernel's `order` made of the configuration.
         """
+
+
+def fingerprint(text: Sequence[str], arguments: Sequence[Any]) -> str:
+    """What tells a kernel from others: a checksum of its text, and of its arguments.
+
+    Of arrays their shape and type count, not their values.
+    """
+    digest = hashlib.sha256()
+    for each in text:
+        digest.update(each.encode() + b"\0")
+    for argument in arguments:
+        is_array = isinstance(argument, np.ndarray)
+        told = f"{argument.dtype} {argument.shape}" if is_array else repr(argument)
+        digest.update(told.encode() + b"\0")
+    return digest.hexdigest()
 
 
 Opener: TypeAlias = Callable[[], Bench]

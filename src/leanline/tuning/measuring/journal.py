@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from leanline.errors import ConfigError, RunError
-from leanline.records.atomic import write_text
+from leanline.records.atomic import TEMPORARY, remove_temporaries, write_text
 from leanline.records.configuration import canonical, describe_difference, plain
 from leanline.tuning.measuring.outcome import Outcome
 from leanline.tuning.space import SearchSpace
@@ -62,7 +62,7 @@ class Journal:
             raise RunError(f"cannot make the folder {self.path}: {error.strerror}") from error
         wanted = {"schema": SCHEMA, **plain(identity)}
         self._refuse_foreign()
-        with self._locked():
+        with self.locked():
             file = self.path / KERNEL
             if not file.exists():
                 write_text(file, canonical(wanted, indent=2) + "\n")
@@ -140,7 +140,7 @@ class Journal:
     def _append(self, row: Mapping[str, Any]) -> None:
         line = json.dumps(row, ensure_ascii=False).encode() + b"\n"
         try:
-            with self._locked(), (self.path / LINES).open("a+b", buffering=0) as file:
+            with self.locked(), (self.path / LINES).open("a+b", buffering=0) as file:
                 _cut_torn_line(file.fileno())
                 file.write(line)
                 os.fsync(file.fileno())
@@ -149,21 +149,22 @@ class Journal:
         self.refresh()
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Wait until no other process writes to the folder."""
+    def locked(self) -> Iterator[None]:
+        """Wait until no other process writes to the folder, and keep others from it."""
         try:
             descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
             raise RunError(f"cannot open {self.path / LOCK}: {error.strerror}") from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
+            remove_temporaries(self.path)
             yield
         finally:
             os.close(descriptor)
 
     def _refuse_foreign(self) -> None:
         names = sorted(each.name for each in self.path.iterdir())
-        foreign = [name for name in names if name != LOCK]
+        foreign = [name for name in names if name != LOCK and not name.startswith(TEMPORARY)]
         if foreign and KERNEL not in names:
             raise RunError(
                 f"{self.path} is not empty and holds no measurements (it has {foreign[0]}); choose "

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from leanline.errors import RunError
-from leanline.tuning.measuring.bench import Bench, Launch
+from leanline.tuning.measuring.bench import Bench, Launch, fingerprint
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,13 @@ class _KernelTunerBench(Bench):
             if name in known
         }
         about = {"device": str(self._interface.name).strip(), **kept}
-        return {**about, "kernel_tuner": str(kernel_tuner.__version__)}
+        recipe = self._recipe
+        text = (recipe.name, recipe.source, *recipe.options)
+        return {
+            **about,
+            "kernel_tuner": str(kernel_tuner.__version__),
+            "kernel_sha256": fingerprint(text, recipe.arguments),
+        }
 
     def compile(self, order: KernelOrder) -> Launch:
         """Compile a configuration."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from leanline.errors import ConfigError, RunError
-from leanline.tuning.measuring.bench import Bench, Expected, Launch
+from leanline.tuning.measuring.bench import Bench, Expected, Launch, fingerprint
 from leanline.tuning.measuring.gpu_kernels import Grid, three
 from leanline.tuning.measuring.isolated import Isolated
 from leanline.tuning.measuring.kernel_tuner import KernelOrder
@@ -117,6 +118,7 @@ class _TritonBench(Bench):
             "device": self._device,
             "torch": str(torch.__version__),
             "triton": str(triton.__version__),
+            "kernel_sha256": fingerprint((inspect.getsource(self._function.fn),), self._given),
         }
 
     def compile(self, order: KernelOrder) -> Launch:
