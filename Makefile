@@ -57,7 +57,9 @@ $(VENV)/.created:
 	@touch $@
 
 debian:
-	@tools/debian_packages.sh chromium,chromium-browser,google-chrome:chromium:"opens the report in the tests"
+	@tools/debian_packages.sh \
+		chromium,chromium-browser,google-chrome:chromium:"opens the report in the tests" \
+		'/etc/OpenCL/vendors/*.icd:pocl-opencl-icd:kernels are tuned in the tests'
 
 clean:
 	rm -rf $(VENV) site build dist

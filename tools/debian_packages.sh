@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs Debian packages where it may, and says what is missing where it may not.
 # Usage: tools/debian_packages.sh COMMAND[,COMMAND...]:PACKAGE:WHAT_FOR ...
-# A package is wanted if none of its commands is found. Exit status 0, unless an install fails:
+# A package is wanted if none of its commands is found; in place of a command, /PATH is a file (or a
+# pattern of files) that a package without commands brings. Exit status 0, unless an install fails:
 # what needs the package says so itself and is left out.
 set -euo pipefail
 
@@ -10,7 +11,10 @@ for entry in "$@"; do
     IFS=: read -r commands package purpose <<<"$entry"
     found=no
     for command in ${commands//,/ }; do
-        if command -v "$command" >/dev/null; then found=yes; fi
+        case $command in
+            /*) if compgen -G "$command" >/dev/null; then found=yes; fi ;;
+            *) if command -v "$command" >/dev/null; then found=yes; fi ;;
+        esac
     done
     if [ "$found" = no ]; then
         missing+=("$package")

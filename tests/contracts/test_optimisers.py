@@ -10,6 +10,7 @@ from leanline.tuning.optimisers.base import Optimiser
 from tuning_spaces import measured, replay, small_space
 
 OPTIMISERS = [
+    tuning.BruteForce(),
     tuning.RandomSampling(),
     tuning.FirstMLS(),
     tuning.FirstMLS("adjacent", "continue"),

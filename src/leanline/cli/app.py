@@ -14,6 +14,7 @@ from leanline.cli.graph import graph
 from leanline.cli.prune import prune
 from leanline.cli.report import report
 from leanline.cli.train import train
+from leanline.cli.tune import tune
 from leanline.cli.tune_bench import tune_bench
 from leanline.cli.tune_convert import tune_convert
 from leanline.version import __version__
@@ -50,7 +51,7 @@ def leanline(
 
 app.command()(demo)
 app.add_typer(data, name="data")
-for command in (train, prune, compact, apply, bench, graph, experiment, report):
+for command in (train, prune, compact, apply, bench, graph, experiment, tune, report):
     app.command()(command)
 app.command()(tune_bench)
 app.command()(tune_convert)

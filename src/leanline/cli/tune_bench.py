@@ -89,14 +89,15 @@ def tune_bench(
     with session(as_json, progress, debug) as running:
         from leanline import tuning
         from leanline.experiments.tune_bench import TuneBenchConfig, run_tune_bench
-        from leanline.experiments.tune_bench.config import optimiser_classes
-        from leanline.experiments.tune_bench.run import RESULTS
+                from leanline.experiments.tune_bench.run import RESULTS
         from leanline.records.cluster import Cluster
         from leanline.report.tune_bench import build_tune_bench
         from leanline.report.tune_bench.page import sentences
+        from leanline.tuning.optimisers.named import OPTIMISERS
 
         if show_list:
-            names, own = list(optimiser_classes()), [each.name for each in tuning.embedded_spaces()]
+            names = [each.__name__ for each in OPTIMISERS]
+            own = [each.name for each in tuning.embedded_spaces()]
             text = [f"optimisers: {', '.join(names)}", f"spaces: {', '.join(own) or 'none'}"]
             running.result(
                 {"command": "tune-bench", "optimisers": names, "spaces": own}, "\n".join(text)

@@ -1,8 +1,5 @@
 """Networks by the names that the command line uses."""
 
-import importlib
-import os
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +9,7 @@ from leanline.errors import ConfigError
 from leanline.models.fcn_resnet50 import FCNResNet50
 from leanline.models.msd import MSD
 from leanline.models.unet4 import UNet4
+from leanline.records.factories import import_factory
 from leanline.records.settings import accepts, call_with_settings, nearest
 
 
@@ -74,7 +72,7 @@ def make(
             imported, a factory that does not return an `nn.Module`.
     """
     owner = f"model {name!r}"
-    factory = _import(name) if ":" in name else NAMED.get(name)
+    factory = import_factory(name, owner) if ":" in name else NAMED.get(name)
     if factory is None:
         raise ConfigError(
             f"there is no model {name!r}{nearest(name, NAMED)}; there are {', '.join(NAMED)}, and "
@@ -87,24 +85,3 @@ def make(
     if not isinstance(model, nn.Module):
         raise ConfigError(f"{owner} returned a {type(model).__name__}, not a torch.nn.Module")
     return model
-
-
-def _import(name: str) -> Callable[..., Any]:
-    """Imports "package.module:factory"; this runs the module's code."""
-    module_name, _, attribute = name.partition(":")
-    if os.getcwd() not in sys.path and "" not in sys.path:  # noqa: PTH109 - as Python itself does
-        sys.path.insert(0, "")
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise ConfigError(f"model {name!r}: cannot import {module_name!r}: {error}") from error
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"model {name!r}: write package.module:factory ({error})") from error
-    factory = getattr(module, attribute, None)
-    if not callable(factory):
-        names = [key for key, value in vars(module).items() if callable(value)]
-        raise ConfigError(
-            f"model {name!r}: {module_name} has no function {attribute!r}"
-            f"{nearest(attribute, names)}"
-        )
-    return factory  # type: ignore[no-any-return]

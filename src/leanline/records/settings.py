@@ -59,6 +59,19 @@ def call_with_settings(
     return factory(**values)
 
 
+def with_defaults(
+    factory: Callable[..., Any], settings: Mapping[str, Any], names: Sequence[str], owner: str
+) -> dict[str, Any]:
+    """The values that `call_with_settings` gives to some parameters, defaults filled in."""
+    hints = _hints(factory)
+    return {
+        name: coerce(settings[name], hints.get(name, Any), f"{owner}: {name}={settings[name]}")
+        if name in settings
+        else _parameters(factory)[name].default
+        for name in names
+    }
+
+
 def accepts(factory: Callable[..., Any], name: str) -> bool:
     """Whether a function can be given a keyword argument of this name."""
     return name in _parameters(factory) or takes_any(factory)

@@ -7,11 +7,20 @@ from leanline.tuning.embedded import embedded_spaces
 from leanline.tuning.files.read import read_measurements, write_measurements
 from leanline.tuning.from_table import from_table
 from leanline.tuning.measurements import Measurements
+from leanline.tuning.measuring.bench import Bench, Expected, Launch
+from leanline.tuning.measuring.gpu_kernels import CudaKernel, Device, OpenCLKernel
+from leanline.tuning.measuring.outcome import Outcome
+from leanline.tuning.measuring.python import PythonKernel
+from leanline.tuning.measuring.sampled import MeasuredKernel, Sampled
+from leanline.tuning.measuring.settle import Spread
+from leanline.tuning.measuring.timing import TimingPolicy
+from leanline.tuning.measuring.triton import TritonKernel
 from leanline.tuning.minimize import minimize
 from leanline.tuning.objectives import Callable, Objective, Replay
 from leanline.tuning.optimisers.annealing import SimulatedAnnealing
 from leanline.tuning.optimisers.base import CompiledOptimiser, Optimiser, SteppingOptimiser
 from leanline.tuning.optimisers.basin_hopping import BasinHopping
+from leanline.tuning.optimisers.brute_force import BruteForce
 from leanline.tuning.optimisers.differential_evolution import DifferentialEvolution
 from leanline.tuning.optimisers.dual_annealing import DualAnnealing
 from leanline.tuning.optimisers.gaussian_process import GaussianProcess
@@ -33,6 +42,7 @@ from leanline.tuning.statistics.ranks import Ranks, mean_ranks
 from leanline.tuning.statistics.recommend import recommend
 from leanline.tuning.statistics.success import success_rates
 from leanline.tuning.trace import Trace
+from leanline.tuning.tuned import Tuned, tune
 
 __all__ = [
     "SearchSpace",
@@ -50,6 +60,22 @@ __all__ = [
     "embedded_spaces",
     "minimize",
     "Trace",
+    "OpenCLKernel",
+    "CudaKernel",
+    "TritonKernel",
+    "PythonKernel",
+    "MeasuredKernel",
+    "Sampled",
+    "Device",
+    "Expected",
+    "TimingPolicy",
+    "Outcome",
+    "Spread",
+    "Bench",
+    "Launch",
+    "tune",
+    "Tuned",
+    "BruteForce",
     "Problem",
     "Optimiser",
     "CompiledOptimiser",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
@@ -26,6 +27,8 @@ class Measurements:
         failures: Why configurations failed, by code, where that is known.
         kernel: Name of the kernel.
         device: Name of the device.
+        about: What else is known of how they were measured: sizes, versions, statistic. Only
+            Parquet files keep it.
     """
 
     space: SearchSpace
@@ -35,6 +38,7 @@ class Measurements:
     failures: Mapping[int, str] = field(default_factory=dict)
     kernel: str = ""
     device: str = ""
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check it; raises DataError."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from leanline.tuning.measuring.settle import Spread
 from leanline.tuning.space import SearchSpace, Value
 
 
@@ -23,6 +25,9 @@ class Trace:
         best_time: Its time in ms: of a replay the mean, else what was measured; infinite if none.
         optimum: The best time of the space, ms; not a number where that is not known.
         ended: Why the run ended.
+        spreads: Of a kernel that is measured for real, what came of measuring the fastest
+            configurations again, in turn: by code, the fastest first. `best_time` is the first
+            one's median.
     """
 
     space: SearchSpace
@@ -32,6 +37,7 @@ class Trace:
     best_time: float
     optimum: float
     ended: str
+    spreads: Mapping[int, Spread] = field(default_factory=dict)
 
     @property
     def evaluations(self) -> int:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from leanline import tuning
 from leanline.errors import ConfigError
-from leanline.records.settings import nearest
 from leanline.tuning.benchmark import Contestant
 from leanline.tuning.embedded import embedded_spaces
 from leanline.tuning.objectives import Times
 from leanline.tuning.optimisers.base import Optimiser
+from leanline.tuning.optimisers.named import optimiser_class
 from leanline.tuning.optimisers.paper_settings import BUDGETS, SETTINGS
 from leanline.tuning.problem import Protocol
 from leanline.types import PathLike
 
 SUFFIXES = (".parquet", ".json", ".json.gz")
 """Files that may be spaces."""
+
+DEFAULT = tuple(each.__name__ for each in SETTINGS if each is not tuning.SMAC)
+"""The optimisers of the paper, but for SMAC, whose runs take a minute each."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class TuneBenchConfig:
     """
 
     spaces: tuple[str, ...] = ()
-    optimisers: tuple[str, ...] = tuple(each.__name__ for each in SETTINGS)
+    optimisers: tuple[str, ...] = DEFAULT
     budgets: tuple[int, ...] = BUDGETS
     runs: int = 50
     seed: int = 0
@@ -65,36 +67,18 @@ class TuneBenchConfig:
             raise ConfigError(f"{self.test_runs} runs of a test were given; it needs at least 2")
 
 
-def optimiser_classes() -> dict[str, type[Optimiser]]:
-    """All optimisers of `leanline.tuning`, by name."""
-    exported = {name: getattr(tuning, name) for name in tuning.__all__}
-    return {
-        name: each
-        for name, each in exported.items()
-        if inspect.isclass(each) and issubclass(each, Optimiser) and not inspect.isabstract(each)
-    }
-
-
 def contestants(names: Sequence[str]) -> dict[str, Contestant]:
     """Optimisers by the names that users write; the paper's settings where it has some.
 
     Raises:
         ConfigError: There is none of a name, or one twice.
     """
-    known = {_plain(name): name for name in optimiser_classes()}
     found: dict[str, Contestant] = {}
     for given in names:
-        name = known.get(_plain(given))
-        if name is None:
-            listed = ", ".join(known.values())
-            raise ConfigError(
-                f"there is no optimiser {given!r}{nearest(given, list(known.values()))}; there are "
-                f"{listed}"
-            )
-        if name in found:
-            raise ConfigError(f"optimiser {name} was given twice")
-        each = optimiser_classes()[name]
-        found[name] = each if each in SETTINGS else each()
+        each = optimiser_class(given)
+        if each.__name__ in found:
+            raise ConfigError(f"optimiser {each.__name__} was given twice")
+        found[each.__name__] = each if each in SETTINGS else each()
     if not found:
         raise ConfigError("no optimiser was given")
     return found
@@ -170,7 +154,3 @@ def settings_of(contestant: Contestant, budgets: Sequence[int]) -> Mapping[str, 
 
 def _fields(optimiser: Optimiser) -> dict[str, object]:
     return {each.name: getattr(optimiser, each.name) for each in fields(optimiser)}  # type: ignore[arg-type]
-
-
-def _plain(name: str) -> str:
-    return name.lower().replace("-", "").replace("_", "").replace(" ", "")

@@ -24,6 +24,7 @@ _WORDS = {
 _BACK = {word: name for name, word in _WORDS.items()} | {
     "timeout": "RuntimeFailedConfig",
     "correctness": "RuntimeFailedConfig",
+    "crash": "RuntimeFailedConfig",
 }
 
 _WRITTEN_AT = "1970-01-01T00:00:00+00:00"

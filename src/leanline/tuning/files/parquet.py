@@ -81,6 +81,7 @@ def _measurements(path: Path, about: dict[str, Any], table: Any) -> Measurements
         raise DataError(f"{path}: times are no numbers: {error}") from None
     reasons = table["failure"].to_pylist() if "failure" in table.column_names else []
     failures = {int(code): str(why) for code, why in zip(codes, reasons, strict=False) if why}
+    noted = about.get("about", {})
     try:
         return Measurements(
             space=space,
@@ -90,6 +91,7 @@ def _measurements(path: Path, about: dict[str, Any], table: Any) -> Measurements
             failures=failures,
             kernel=str(about.get("kernel", "")),
             device=str(about.get("gpu", "")),
+            about=noted if isinstance(noted, dict) else {},
         )
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
@@ -129,6 +131,7 @@ def write_parquet(measurements: Measurements, path: Path) -> None:
         "fixed_params": space.constants,
         "restrictions": list(space.constraints),
         "n_cartesian": space.cartesian_size,
+        "about": dict(measurements.about),
     }
     columns: dict[str, Any] = dict(space.columns(measurements.codes))
     columns["time_mean"] = measurements.times

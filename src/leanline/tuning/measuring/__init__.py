@@ -1,0 +1,1 @@
+"""Real measurements: compiled, checked and timed in a process of their own."""
