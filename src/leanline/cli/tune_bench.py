@@ -89,7 +89,7 @@ def tune_bench(
     with session(as_json, progress, debug) as running:
         from leanline import tuning
         from leanline.experiments.tune_bench import TuneBenchConfig, run_tune_bench
-                from leanline.experiments.tune_bench.run import RESULTS
+        from leanline.experiments.tune_bench.run import RESULTS
         from leanline.records.cluster import Cluster
         from leanline.report.tune_bench import build_tune_bench
         from leanline.report.tune_bench.page import sentences

@@ -30,8 +30,9 @@ def optimiser_class(name: str) -> type[Optimiser]:
         if each.__name__.lower() == name.strip().replace("-", "").replace("_", "").lower():
             return each
     names = optimiser_names()
+    written = (*names, *(each.__name__ for each in OPTIMISERS))
     raise ConfigError(
-        f"there is no optimiser {name!r}{nearest(name, names)}; there are {', '.join(names)}"
+        f"there is no optimiser {name!r}{nearest(name, written)}; there are {', '.join(names)}"
     )
 
 
