@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import chains, inference, loading, norms, retraining, selection
+from benchmarks import chains, inference, loading, norms, retraining, selection, tuned
 from leanline.experiments.evidence import machine
 from leanline.records.atomic import write_text
 
@@ -27,6 +27,7 @@ PARTS = {
     "inference": inference,
     "retraining": retraining,
     "loading": loading,
+    "tuned": tuned,
 }
 
 

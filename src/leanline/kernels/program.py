@@ -20,7 +20,7 @@ from jaxtyping import Int64
 from leanline.errors import ModelError
 from leanline.kernels.conv3 import SHAPES
 from leanline.kernels.halo import MODES
-from leanline.kernels.tiling import Tiling
+from leanline.kernels.tiling import UNTUNED, Tiling
 from leanline.kernels.windows import COLUMNS, CONVOLVE, LARGEST, Pixels, Window
 
 Table = Int64[np.ndarray, "_ _"]
@@ -64,7 +64,7 @@ class PlaneProgram:
     head: Ids
     head_outputs: int
     padding: str
-    tiling: Tiling = Tiling()
+    tiling: Tiling = UNTUNED
 
     def __getstate__(self) -> dict[str, object]:
         return {field.name: getattr(self, field.name) for field in fields(self)}

@@ -37,3 +37,7 @@ class Tiling:
                     f"a tiling has {field.name}={value!r}; a whole number from "
                     f"{least[field.name]} on is wanted"
                 )
+
+
+UNTUNED = Tiling()
+"""What programs have unless they are tuned."""

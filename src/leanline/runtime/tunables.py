@@ -26,7 +26,7 @@ from leanline.kernels.layout import Places
 from leanline.kernels.plan import bands_of
 from leanline.kernels.program import FIRST, LAST, PlaneProgram, Sizes
 from leanline.kernels.schedule import schedule
-from leanline.kernels.tiling import Tiling
+from leanline.kernels.tiling import UNTUNED, Tiling
 from leanline.runtime.choose import Choice, usual
 from leanline.runtime.execute import execute
 from leanline.runtime.partition import partition
@@ -43,7 +43,6 @@ AHEAD = (0, 1, 2)
 BAND_KIB = (0, 64, 128, 256, 512, 1024, 2048)
 HEAD_PLANES = (4, 8, 16, 32, 128)
 MEASURED, USUAL = "measured", "usual"
-UNTUNED = Tiling()
 
 
 @dataclass(frozen=True, eq=False)
