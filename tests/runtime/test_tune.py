@@ -22,7 +22,8 @@ from leanline.runtime.parse import note_shapes
 from leanline.runtime.specialise import specialise
 from leanline.runtime.trials import Trial, Trials
 from leanline.runtime.tunables import EVERYWHERE, Tunable
-from leanline.runtime.tune import Tuned, check_budget, tune_plan
+from leanline.runtime.tune import tune_plan
+from leanline.runtime.tuned import Tuned, check_budget
 from plane_programs import assert_close
 
 from .networks import Mixed, mask_at_random, pictures, randomise, regions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -30,8 +30,7 @@ from leanline.runtime.partition import partition
 from leanline.runtime.region import check_threads
 from leanline.runtime.shared import SharedPlaneNetwork
 from leanline.runtime.specialise import specialise
-from leanline.runtime.tunables import EVERYWHERE, Tunable
-from leanline.runtime.tune import Tune, check_budget, tune_plan
+from leanline.runtime.tuned import Tune, Tuned, check_budget
 from leanline.types import ExampleInputs
 
 log = logging.getLogger(__name__)
@@ -126,8 +125,8 @@ def _compiled(
                 planes, tuned = _on_planes(folded, threads), None
                 agree(planes)
                 if budget:
-                    tunable = Tunable(folded, usual(folded), threads, inputs)
-                    planes, tuned = tune_plan(tunable, planes, EVERYWHERE, budget, agree)
+                    search = (folded, usual(folded), threads, inputs)
+                    planes, tuned = _tuned(search, planes, True, budget, agree)
                 return CompiledNetwork(planes, inputs, fits, make, tuned=tuned)
             choices = _choices(folded)
             candidates = _candidates(folded, choices, threads)
@@ -146,12 +145,27 @@ def _compiled(
         best, times = _fastest(networks, inputs)
         fastest, tuned = networks[best], None
         if budget and choices:
-            tunable = Tunable(folded, choices, threads, inputs)
-            begin = EVERYWHERE if times.get("planes", 0.0) <= times.get("mixed", math.inf) else 1.0
-            fastest, tuned = tune_plan(tunable, fastest, begin, budget, agree)
+            whole = times.get("planes", 0.0) <= times.get("mixed", math.inf)
+            search = (folded, choices, threads, inputs)
+            fastest, tuned = _tuned(search, fastest, whole, budget, agree)
     if fastest is plain:
         return plain
     return CompiledNetwork(fastest, inputs, fits, make, times, tuned)
+
+
+def _tuned(
+    network: tuple[fx.GraphModule, Mapping[fx.Node, Choice], int, tuple[Any, ...]],
+    untuned: nn.Module,
+    whole: bool,
+    budget: int,
+    agree: Callable[[nn.Module], None],
+) -> tuple[nn.Module, Tuned]:
+    """A faster plan, if there is one; the search begins with all on the kernels or with some."""
+    # importing the search takes a second, which most calls do without
+    from leanline.runtime.tunables import EVERYWHERE, Tunable
+    from leanline.runtime.tune import tune_plan
+
+    return tune_plan(Tunable(*network), untuned, EVERYWHERE if whole else 1.0, budget, agree)
 
 
 def _never(inputs: tuple[Any, ...]) -> bool:

@@ -12,7 +12,7 @@ from torch.utils._pytree import keystr, tree_flatten_with_path
 
 from leanline.errors import ModelError
 from leanline.runtime.specialise import Fits, always
-from leanline.runtime.tune import Tuned
+from leanline.runtime.tuned import Tuned
 
 log = logging.getLogger(__name__)
 

@@ -8,25 +8,21 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
 from torch import nn
 
-from leanline.errors import ConfigError, ModelError
+from leanline.errors import ModelError
 from leanline.runtime.benchmark import interleaved
 from leanline.runtime.trials import Trial, Trials
 from leanline.runtime.tunables import Tunable
+from leanline.runtime.tuned import Tuned
 from leanline.tuning import Callable as Measure
 from leanline.tuning import Problem, SteppingOptimiser, minimize
-from leanline.tuning.space import Configuration
 
 log = logging.getLogger(__name__)
-
-Tune: TypeAlias = Literal["quick", "thorough"] | int
-BUDGETS = {"quick": 25, "thorough": 200}
-"""Configurations that are measured."""
 
 SECONDS = 0.4
 """Time of one measurement, after two rounds that tell whether it is worth it."""
@@ -38,57 +34,6 @@ LAST_SECONDS, LAST_ROUNDS = 3.0, 21
 """For that run: how long it takes at least, and how many rounds."""
 SIGMAS = 2.5
 """How sure the gain has to be: standard errors of the median's rank."""
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """What tuning found.
-
-    Attributes:
-        configuration: the one that runs; None where the plan without tuning stays, because nothing
-            was faster by more than the noise.
-        speedup: median over the rounds of the untuned plan's time / the best one's, in the run that
-            decided.
-        low: what the median ratio exceeds for sure, as far as the noise of the rounds tells.
-        size: configurations that there are.
-        evaluations: configurations that were looked at.
-        fresh: those of them that were measured now, and not taken from the disk.
-        seconds: what all of it took.
-    """
-
-    configuration: Configuration | None
-    speedup: float
-    low: float
-    size: int
-    evaluations: int
-    fresh: int
-    seconds: float
-
-    def __str__(self) -> str:
-        said = ", ".join(f"{name}={value}" for name, value in (self.configuration or {}).items())
-        return (
-            f"{self.speedup:.3f}x (at least {self.low:.3f}x) with {said or 'the untuned plan'}; "
-            f"{self.evaluations} of {self.size} configurations, {self.fresh} measured now, "
-            f"{self.seconds:.0f} s"
-        )
-
-
-def check_budget(tune: Tune | None) -> int:
-    """The number of configurations that is meant; 0: none.
-
-    Raises:
-        ConfigError: neither "quick" nor "thorough" nor a whole number above 0.
-    """
-    if tune is None:
-        return 0
-    if isinstance(tune, str) and tune in BUDGETS:
-        return BUDGETS[tune]
-    if isinstance(tune, bool) or not isinstance(tune, int) or tune < 1:
-        known = ", ".join(f'"{name}" ({budget})' for name, budget in BUDGETS.items())
-        raise ConfigError(
-            f"tune={tune!r}: must be {known} or a number of configurations, at least 1"
-        )
-    return tune
 
 
 def tune_plan(
