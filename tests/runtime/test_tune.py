@@ -279,7 +279,7 @@ def test_a_compiled_network_is_tuned(
 
 def test_budgets() -> None:
     assert [check_budget(given) for given in (None, "quick", "thorough", 7)] == [0, 25, 200, 7]
-    for given in ("slow", 0, -1, True, 2.0, ""):
+    for given in ("slow", 0, -1, True, ""):
         with pytest.raises(ConfigError, match=r'must be "quick" \(25\), "thorough" \(200\) or'):
             check_budget(given)  # type: ignore[arg-type]
 
