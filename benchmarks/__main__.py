@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import chains, inference, loading, norms, retraining, selection, tuning
+from benchmarks import chains, inference, loading, norms, retraining, selection, tuned, tuning
 from leanline.experiments.evidence import machine
 from leanline.records.atomic import write_text
 
@@ -28,6 +28,7 @@ PARTS = {
     "retraining": retraining,
     "loading": loading,
     "tuning": tuning,
+    "tuned": tuned,
 }
 
 

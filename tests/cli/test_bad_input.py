@@ -174,6 +174,7 @@ def test_folders_of_another_kind(leanline, dense, lean, pictures, tmp_path):
     refused(leanline("compact", lean, "-o", tmp_path / "net.onnx"), 2, "ends in .safetensors")
     refused(leanline("compact", lean, "-o", tmp_path / "no" / "n.safetensors"), 2, "no folder")
     refused(leanline("bench", lean, "--size", "big"), 2, "HEIGHTxWIDTH")
+    refused(leanline("bench", lean, "--tune", "slow"), 2, "tune='slow'", "quick", "thorough")
 
 
 def test_a_folder_that_belongs_to_another_run(leanline, dense, lean, pictures, tmp_path):

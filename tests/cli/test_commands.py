@@ -148,6 +148,12 @@ def test_the_compact_network_is_the_pruned_one(leanline, lean, tmp_path):
     assert wrong.code == 2 and "ends in .onnx" in wrong.stderr
 
 
+def test_timing_of_a_tuned_plan(leanline, lean):
+    arguments = ("bench", lean, "--seconds", 0, "--size", "24x20", "--no-onnx", "--tune", 1)
+    names = [row["name"] for row in leanline(*arguments, "--json").json["timing"]["rows"]]
+    assert names[-2:] == ["leanline kernel, pruned", "leanline kernel, pruned, tuned"]
+
+
 def test_timing(leanline, lean):
     threads = torch.get_num_threads()
     arguments = ("bench", lean, "--seconds", 0, "--size", "24x20", "--batch", 2)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from leanline.kernels.conv3 import START_FROM_PLANE
 from leanline.kernels.gradients import data_gradients
 from leanline.kernels.program import PlaneProgram
-from leanline.kernels.schedule import HEAD_GROUP, assign, schedule
+from leanline.kernels.schedule import assign, schedule
 from plane_programs import Draft, drafts
 
 
@@ -90,7 +90,7 @@ def test_every_step_finds_its_sources_and_the_head_adds_each_plane_once(draft: D
             assert memory.has([plane for plane, *_ in steps])
         while chunk < len(plan.chunks) and plan.chunks[chunk, 0] <= group + 1:
             _, first, last = plan.chunks[chunk].tolist()
-            assert 0 < last - first <= HEAD_GROUP
+            assert 0 < last - first <= program.tiling.head_planes
             columns += range(first, last)
             assert memory.has(program.head[plan.order[first:last]].tolist())
             chunk += 1

@@ -24,6 +24,13 @@ def bench(
     onnx: Annotated[
         bool, typer.Option(help="Time ONNX Runtime too (needs leanline[onnx]).")
     ] = True,
+    tune: Annotated[
+        str | None,
+        typer.Option(
+            metavar="quick|thorough|N",
+            help="Time the kernels on a tuned plan too; a number: of configurations to measure.",
+        ),
+    ] = None,
     model: options.Confirm = None,
     as_json: options.Json = False,
     progress: options.Progress = True,
@@ -41,13 +48,17 @@ def bench(
         from leanline import compaction
         from leanline.cli.folders import input_shape_of, pruned_of, read_run
         from leanline.experiments.evidence import Measuring, machine, time_networks
+        from leanline.runtime.tuned import check_budget
 
+        budget = check_budget(int(tune) if tune and tune.isdecimal() else tune)
         run = read_run(folder, "prune")
         shape = (batch, *sized(input_shape_of(run), size)[1:])
         dense, pruned = pruned_of(run, model)
         example = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         small = compaction.compact(pruned, example)
-        measuring = Measuring(seconds=seconds, threads=threads, batch=batch, onnx=onnx)
+        measuring = Measuring(
+            seconds=seconds, threads=threads, batch=batch, onnx=onnx, tune=budget or None
+        )
         timing = time_networks(dense, pruned, small, example, measuring)
         running.result(
             {"command": "bench", "folder": folder, "machine": machine(), "timing": timing},

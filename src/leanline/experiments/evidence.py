@@ -26,6 +26,7 @@ from leanline.graph.pruning_graph import PruningGraph
 from leanline.records.atomic import write_text
 from leanline.records.progress import bar
 from leanline.records.tensors import save_tensors
+from leanline.runtime.tuned import Tune
 from leanline.training import Trainer, TrainingConfig
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ ONNX_DENSE = "ONNX Runtime, dense"
 EAGER_COMPACT = "PyTorch eager, compacted"
 ONNX_COMPACT = "ONNX Runtime, compacted"
 KERNEL_PRUNED = "leanline kernel, pruned"
+KERNEL_TUNED = "leanline kernel, pruned, tuned"
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Measuring:
         threads: threads of the networks that are timed.
         batch: pictures in a timed call.
         onnx: time ONNX Runtime too.
+        tune: time the pruned network also on a tuned plan, as `runtime.compile` takes it.
     """
 
     test_pictures: int | None = None
@@ -61,6 +64,7 @@ class Measuring:
     threads: int = 1
     batch: int = 1
     onnx: bool = False
+    tune: Tune | None = None
 
 
 def judge(
@@ -167,6 +171,10 @@ def time_networks(
         ONNX_COMPACT: lambda: runtime.OnnxNetwork.of(small, example, threads),
         KERNEL_PRUNED: lambda: runtime.compile(pruned, example, "cpu", threads),
     }
+    if measuring.tune is not None:
+        candidates[KERNEL_TUNED] = lambda: runtime.compile(
+            pruned, example, "cpu", threads, measuring.tune
+        )
     if not measuring.onnx:
         del candidates[ONNX_DENSE], candidates[ONNX_COMPACT]
     try:

@@ -2,7 +2,7 @@
 
 import numba as nb
 
-from leanline.kernels.back3 import run_back3
+from leanline.kernels.back3 import EDGES, run_back3
 from leanline.kernels.conv3 import START_FROM_BIAS, START_FROM_PLANE, usual_shape
 from leanline.kernels.denormals import flush_denormals, restore_denormals
 from leanline.kernels.halo import ZEROS, fold_border
@@ -140,7 +140,7 @@ def backward_image(program, mirror, places, numbers, buffers, results):  # type:
                 nb.float32(0.0),
                 (first, last, mirror_taps_at[row]),
                 mirror_windows[window],
-                (usual_shape(width), start, gate),
+                (usual_shape(width), nb.int64(EDGES), nb.int64(0), start, gate),
                 (there, here),
                 grids[from_grid],
                 grid,

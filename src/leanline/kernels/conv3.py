@@ -3,8 +3,8 @@
 A *step* computes one plane: it starts from a bias or from what the plane holds, adds the 3x3
 convolutions of a list of source planes that share a dilation, and may end with a ReLU gate. Output
 rows that are one dilation apart share their input rows: a tile of 4 output rows needs 6 input
-rows, 18 loads for 36 multiply-adds. Where rows are long, edges are taken in groups of `GROUP`, so
-that the rows that a group reads stay in the first-level cache.
+rows, 18 loads for 36 multiply-adds. Where rows are long, edges are taken a few at a time, so that
+the rows that they read stay in the first-level cache.
 
 There are several shapes of tiles; which is the fastest depends on the width of the planes, on the
 number of edges and on the processor's registers.
@@ -18,7 +18,6 @@ from numba.extending import intrinsic
 
 from leanline.kernels import vector as v
 
-GROUP = 4
 START_FROM_PLANE, START_FROM_BIAS = 0, 1
 GATE_NONE, GATE_SELF, GATE_OTHER = 0, 1, 2
 """What a step ends with: nothing, its own ReLU, or the ReLU gate of a stored activation."""
@@ -26,7 +25,7 @@ GATE_NONE, GATE_SELF, GATE_OTHER = 0, 1, 2
 SHAPES = ((4, 4), (4, 2), (8, 1))
 """Tiles by number: output rows, and vectors side by side."""
 
-_PLACE = 13  # numbers that say where a tile is
+_PLACE = 15  # numbers that say where a tile is
 
 
 def _data(context: Any, builder: Any, kind: Any, value: Any) -> Any:
@@ -46,7 +45,7 @@ def _make_tile(rows_in_tile: int, vectors: int) -> Any:
             (first, last, tap, pixel, row_step, dilation, target, target_step) = (
                 builder.extract_value(args[6], i) for i in range(8)
             )
-            (start, gate, gate_at, rows, columns) = (
+            (start, gate, gate_at, rows, columns, ahead, end) = (
                 builder.extract_value(args[6], i) for i in range(8, _PLACE)
             )
             bias = args[5]
@@ -85,6 +84,15 @@ def _make_tile(rows_in_tile: int, vectors: int) -> Any:
                     for i in range(9)
                 ]
                 base = builder.add(v.load_scalar(builder, sources, edge), pixel)
+                later = builder.add(edge, ahead)
+                there = builder.icmp_signed("<", later, end)
+                wanted = builder.icmp_signed(">", ahead, v.int_constant(0))
+                with builder.if_then(builder.and_(wanted, there)):
+                    soon = builder.add(v.load_scalar(builder, sources, later), pixel)
+                    for offset in offsets:
+                        for step in along:
+                            at = builder.add(builder.add(soon, offset), step)
+                            v.prefetch(builder, data, at)
                 for row in range(-1, rows_in_tile + 1):
                     at = builder.add(base, offsets[row + 1])
                     for column in range(3):
@@ -146,19 +154,20 @@ def run_conv3(planes, source, taps, out, gates, bias, edges, window, layout, are
         gates: float32 buffer that is read for `GATE_OTHER`, laid out as ``out``.
         bias: value to start from.
         edges: first edge, one past the last edge, where the first edge's taps begin.
-        window: number of the tile's shape, dilation, start (`START_FROM_BIAS`,
-            `START_FROM_PLANE`), gate (`GATE_NONE`, `GATE_SELF`, `GATE_OTHER`).
+        window: number of the tile's shape, edges at a time, how many edges ahead rows are called
+            into the cache, dilation, start (`START_FROM_BIAS`, `START_FROM_PLANE`), gate
+            (`GATE_NONE`, `GATE_SELF`, `GATE_OTHER`).
         layout: offset of the centre tap for output pixel (0, 0) from a source's pixel (0, 0);
             floats from one source row to the next; offset of the output's pixel (0, 0) in ``out``;
             floats from one of its rows to the next; offset of pixel (0, 0) in ``gates``.
         area: first row, one past the last, first column, one past the last.
     """
     first, last, tap = edges
-    shape, dilation, start, gate = window
+    shape, together, ahead, dilation, start, gate = window
     centre, stride, target, target_stride, gate_at = layout
     top, bottom, left, right = area
     tile_rows, tile_columns = _HEIGHTS[shape], _WIDTHS[shape]
-    group = GROUP if right - left > tile_columns else max(last - first, 1)
+    group = together if right - left > tile_columns else max(last - first, 1)
     for strip in range(top, bottom, tile_rows * dilation):
         for y in range(strip, min(strip + dilation, bottom)):
             rows = min(tile_rows, (bottom - 1 - y) // dilation + 1)
@@ -183,6 +192,8 @@ def run_conv3(planes, source, taps, out, gates, bias, edges, window, layout, are
                         gate_at + there,
                         rows,
                         right - x,
+                        ahead,
+                        last,
                     )
                     if shape == 0:
                         _tile_0(planes, source, taps, out, gates, bias, place)

@@ -13,8 +13,6 @@ from leanline.kernels.program import FIRST, LAST, PLANE, WINDOW, Ids, PlaneProgr
 from leanline.kernels.schedule import Schedule, schedule
 from leanline.kernels.steps import HEIGHT
 
-BAND_BYTES = 1 << 19
-"""Half of a second-level cache, as processors have them."""
 WORTH = 2  # edges a plane, from which on it is read often enough
 LEAST_ROWS = 8  # of a band, times the dilation: the height of the tallest tile
 ROW_GAP = 5  # column of a `Window`
@@ -49,8 +47,9 @@ class Plan:
             program.grid[program.steps[:, PLANE]],
             program.taps_at,
             order.groups,
-            _bands(program, order.groups, places.grids),
+            bands_of(program, order.groups, places.grids),
             order.chunks,
+            (program.tiling.edges, program.tiling.ahead),
         )
         self.offsets = (
             places.at,
@@ -134,13 +133,15 @@ def _all_apart(program: PlaneProgram) -> np.ndarray:
     return slots
 
 
-def _bands(program: PlaneProgram, groups: Table, grids: Table) -> Ids:
+def bands_of(program: PlaneProgram, groups: Table, grids: Table) -> Ids:
     """Into how many bands of rows each group's work is cut.
 
     Steps that read the same planes find them in the second-level cache when all of them do a band
     of rows before the next; it has to hold that band of all planes that the group reads.
     """
     bands = np.ones(len(groups), np.int64)
+    if not program.tiling.band_bytes:
+        return bands
     for index, (first, last) in enumerate(groups.tolist()):
         steps = program.steps[first:last]
         edges = program.source[steps[0, FIRST] : steps[-1, LAST]]
@@ -150,6 +151,6 @@ def _bands(program: PlaneProgram, groups: Table, grids: Table) -> Ids:
         height, _, stride, _ = grids[program.grid[planes]].T
         rows = int(grids[program.grid[steps[:, PLANE]], HEIGHT].min())
         least = LEAST_ROWS * int(program.windows[steps[:, WINDOW], ROW_GAP].max())
-        fitting = -(-int((4 * height * stride).sum()) // BAND_BYTES)
+        fitting = -(-int((4 * height * stride).sum()) // program.tiling.band_bytes)
         bands[index] = max(min(fitting, rows // least), 1)
     return bands

@@ -20,6 +20,7 @@ from jaxtyping import Int64
 from leanline.errors import ModelError
 from leanline.kernels.conv3 import SHAPES
 from leanline.kernels.halo import MODES
+from leanline.kernels.tiling import UNTUNED, Tiling
 from leanline.kernels.windows import COLUMNS, CONVOLVE, LARGEST, Pixels, Window
 
 Table = Int64[np.ndarray, "_ _"]
@@ -51,6 +52,7 @@ class PlaneProgram:
             it computes is the last output.
         head_outputs: its number of outputs.
         padding: a key of `leanline.kernels.halo.MODES`: what lies around pictures.
+        tiling: how its work is cut on the CPU.
     """
 
     inputs: Table
@@ -62,6 +64,7 @@ class PlaneProgram:
     head: Ids
     head_outputs: int
     padding: str
+    tiling: Tiling = UNTUNED
 
     def __getstate__(self) -> dict[str, object]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -110,7 +113,7 @@ class PlaneProgram:
     @cached_property
     def key(self) -> str:
         """A hash of the content."""
-        digest = hashlib.sha256(f"{self.padding} {self.head_outputs}".encode())
+        digest = hashlib.sha256(f"{self.padding} {self.head_outputs} {self.tiling}".encode())
         for part in (self.inputs, self.grid, self.windows, self.steps, self.source, self.head):
             digest.update(f"{part.shape}".encode() + np.ascontiguousarray(part).tobytes())
         for planes in self.outputs:
@@ -124,6 +127,7 @@ class PlaneProgram:
             ModelError: a plane, grid, window or edge that is named does not exist, or is read
                 before it is computed.
         """
+        self.tiling.check()
         planes, edges = len(self.grid), self.source.size
         plane, window, first, last = (self.steps[:, i] for i in (PLANE, WINDOW, FIRST, LAST))
         named = {

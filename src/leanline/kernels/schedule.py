@@ -14,9 +14,6 @@ import numpy as np
 from leanline.kernels.per_program import per_program
 from leanline.kernels.program import FIRST, LAST, PLANE, Ids, PlaneProgram, Table
 
-HEAD_GROUP = 8
-"""Planes that the head adds up in one go, soon after they are computed."""
-
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
@@ -45,8 +42,8 @@ def schedule(program: PlaneProgram) -> Schedule:
     ready[program.steps[:, PLANE]] = 1 + np.repeat(np.arange(len(groups)), np.ptp(groups, axis=1))
     order = np.argsort(ready[program.head], kind="stable")
     chunks = []
-    for first in range(0, order.size, HEAD_GROUP):
-        last = min(first + HEAD_GROUP, order.size)
+    for first in range(0, order.size, program.tiling.head_planes):
+        last = min(first + program.tiling.head_planes, order.size)
         chunks.append((int(ready[program.head[order[last - 1]]]), first, last))
     reads: list[list[int]] = [[] for _ in range(len(groups) + 1)]
     writes: list[list[int]] = [[] for _ in range(len(groups) + 1)]

@@ -26,7 +26,8 @@ def run_step(
         bias: value to start from.
         edges: first edge, one past the last edge, where the first edge's taps begin.
         window: numbers of a `Window`.
-        ends: number of the tile's shape, start and gate (see `conv3`).
+        ends: number of the tile's shape, edges at a time, edges ahead, start and gate (see
+            `conv3`).
         places: offset of pixel (0, 0) of the written plane in ``out``, and in ``gates``.
         from_grid: of the sources.
         to_grid: of the plane that is written.
@@ -40,7 +41,7 @@ def run_step(
         window[4],
     )
     row_gap, gap, above, before = window[5], window[6], window[7], window[8]
-    shape, start, gate = ends
+    shape, together, ahead, start, gate = ends
     target, gate_at = places
     top, bottom, left, right = area
     stride, target_stride = from_grid[STRIDE], to_grid[STRIDE]
@@ -93,7 +94,7 @@ def run_step(
             gates,
             bias,
             edges,
-            (shape, gap, start, gate),
+            (shape, together, ahead, gap, start, gate),
             (centre, stride, target, target_stride, gate_at),
             area,
         )

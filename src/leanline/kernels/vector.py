@@ -47,6 +47,15 @@ def lowest() -> IR:
     return ir.Constant(VECTOR, [float("-inf")] * LANES)
 
 
+def prefetch(builder: IR, pointer: IR, index: IR) -> None:
+    """Ask for the cache line of ``pointer[index]``, which may lie anywhere, to be read soon."""
+    flag = ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [FLOAT.as_pointer(), flag, flag, flag])
+    function = _declare(builder, "llvm.prefetch.p0", kind)
+    # for reading, into the nearest cache, data
+    builder.call(function, [builder.gep(pointer, [index]), flag(0), flag(3), flag(1)])
+
+
 def splat(builder: IR, scalar: IR) -> IR:
     """Broadcast a float to every lane."""
     first = builder.insert_element(ir.Constant(VECTOR, ir.Undefined), scalar, ir.IntType(32)(0))

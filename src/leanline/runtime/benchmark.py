@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float64
 from torch import nn
 
 from leanline.compaction.structure import tensors_of
@@ -105,14 +106,7 @@ def benchmark(
             "negative time"
         )
     inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
-    tensors = tensors_of(inputs)
-    device = tensors[0].device if tensors else torch.device("cpu")
-    times: list[list[float]] = []
-    with torch.inference_mode(), _in_eval(models.values()):
-        end = time.perf_counter() + seconds
-        while len(times) < rounds and (len(times) < 5 or time.perf_counter() < end):
-            times.append([_second_call(model, inputs, device) for model in models.values()])
-    table = np.asarray(times) * 1e3
+    table = interleaved(tuple(models.values()), inputs, seconds, rounds)
     ratios = table[:, :1] / table
     rows = tuple(
         Timing(
@@ -124,7 +118,37 @@ def benchmark(
         )
         for i, name in enumerate(models)
     )
-    return TimingTable(rows, len(times), torch.get_num_threads(), _name(device))
+    return TimingTable(rows, len(table), torch.get_num_threads(), _name(_device(inputs)))
+
+
+def interleaved(
+    models: Sequence[Callable[..., object]],
+    inputs: tuple[Any, ...],
+    seconds: float,
+    rounds: int,
+    least: int = 5,
+) -> Float64[np.ndarray, "rounds models"]:
+    """Milliseconds of each model in each round, as `benchmark` measures them.
+
+    Args:
+        models: what is called.
+        inputs: with what.
+        seconds: when to stop.
+        rounds: rounds at most.
+        least: rounds that are made whatever they take, if `rounds` allows as many.
+    """
+    device = _device(inputs)
+    times: list[list[float]] = []
+    with torch.inference_mode(), _in_eval(models):
+        end = time.perf_counter() + seconds
+        while len(times) < rounds and (len(times) < least or time.perf_counter() < end):
+            times.append([_second_call(model, inputs, device) for model in models])
+    return np.asarray(times) * 1e3
+
+
+def _device(inputs: tuple[Any, ...]) -> torch.device:
+    tensors = tensors_of(inputs)
+    return tensors[0].device if tensors else torch.device("cpu")
 
 
 @contextlib.contextmanager

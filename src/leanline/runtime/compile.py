@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -17,7 +19,7 @@ from leanline.graph.agreement import deviation, draw_like
 from leanline.masks import baked_copy
 from leanline.records.progress import bar
 from leanline.runtime.benchmark import benchmark
-from leanline.runtime.choose import choose, usual
+from leanline.runtime.choose import Choice, choose, usual
 from leanline.runtime.compiled import CompiledNetwork
 from leanline.runtime.execute import execute
 from leanline.runtime.fold import fold_batch_norms
@@ -28,6 +30,7 @@ from leanline.runtime.partition import partition
 from leanline.runtime.region import check_threads
 from leanline.runtime.shared import SharedPlaneNetwork
 from leanline.runtime.specialise import specialise
+from leanline.runtime.tuned import Tune, Tuned, check_budget
 from leanline.types import ExampleInputs
 
 log = logging.getLogger(__name__)
@@ -45,6 +48,7 @@ def compile(
     example_inputs: ExampleInputs,
     backend: str = "auto",
     threads: int | None = None,
+    tune: Tune | None = None,
 ) -> nn.Module:
     """Make a fast module for inference from a masked, compacted or dense network.
 
@@ -61,12 +65,18 @@ def compile(
             fastest of several such networks on the example inputs). Times of single convolutions
             are kept on disk for the next time.
         threads: threads of the plane kernels, by default as many as PyTorch uses.
+        tune: look for a faster plan at the size of the example inputs, on the CPU: "quick" (25
+            configurations), "thorough" (200), or how many are measured. What was measured is kept
+            on disk, by processor, versions, network and sizes, so that a search goes on where it
+            was stopped. The plan that would run without tuning stays unless one is faster by more
+            than the noise; the result's `tuned` says what was found.
 
     Returns:
         A module in eval mode that computes what the model computes in eval mode.
 
     Raises:
-        ConfigError: an unknown backend, a thread count below 1.
+        ConfigError: an unknown backend, a thread count below 1, another value of `tune`, or one
+            where there is nothing to tune ("reference", "gpu").
         ModelError: the network fails on the example inputs, or is on another device than "cpu" or
             "gpu" asks for, or the kernels cannot run any part of it (the message says why).
     """
@@ -74,22 +84,36 @@ def compile(
     if backend not in BACKENDS:
         raise ConfigError(f"backend={backend!r}: must be one of {', '.join(BACKENDS)}")
     threads = check_threads(threads)
+    budget = check_budget(tune)
+    if budget and backend in ("reference", "gpu"):
+        raise ConfigError(
+            f"tune={tune!r} with backend={backend!r}: only the kernels on the CPU are tuned, with "
+            '"auto" or "cpu"'
+        )
     with torch.inference_mode(False):  # or what is made could never be trained or changed
         plain = baked_copy(model).eval()
     if backend == "reference":
         _outcome(plain, draw_like(checked))  # a failure is told now
         return plain
     with bar("compiling"):
-        return _compiled(plain, backend, threads, checked)
+        return _compiled(plain, backend, threads, checked, budget)
 
 
 def _compiled(
-    plain: nn.Module, backend: str, threads: int, example_inputs: tuple[Any, ...]
+    plain: nn.Module,
+    backend: str,
+    threads: int,
+    example_inputs: tuple[Any, ...],
+    budget: int = 0,
 ) -> nn.Module:
     with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
         inputs = draw_like(example_inputs)
         expected = _outcome(plain, inputs)
         make = partial(_compiled, plain, backend, threads)
+
+        def agree(network: nn.Module) -> None:
+            _require_agreement(expected, run(network, inputs), "")
+
         try:
             small = _small(plain, inputs)
             any_size = small.meta.get("sizes") == ANY
@@ -98,10 +122,14 @@ def _compiled(
             note_shapes(folded, inputs)
             if backend in _KINDS:
                 _require_device(inputs, backend)
-                planes = _on_planes(folded, threads)
-                _require_agreement(expected, run(planes, inputs), "")
-                return CompiledNetwork(planes, inputs, fits, make)
-            candidates = _candidates(folded, threads)
+                planes, tuned = _on_planes(folded, threads), None
+                agree(planes)
+                if budget:
+                    search = (folded, usual(folded), threads, inputs)
+                    planes, tuned = _tuned(search, planes, True, budget, agree)
+                return CompiledNetwork(planes, inputs, fits, make, tuned=tuned)
+            choices = _choices(folded)
+            candidates = _candidates(folded, choices, threads)
         except ModelError as problem:
             if backend in _KINDS:
                 raise
@@ -110,14 +138,34 @@ def _compiled(
         networks: dict[str, nn.Module] = {"reference": plain}
         for name, network in candidates.items():
             try:
-                _require_agreement(expected, run(network, inputs), "")
+                agree(network)
                 networks[name] = network
             except ModelError as problem:
                 log.warning("not used: %s", problem)
         best, times = _fastest(networks, inputs)
-    if best == "reference":
+        fastest, tuned = networks[best], None
+        if budget and choices:
+            whole = times.get("planes", 0.0) <= times.get("mixed", math.inf)
+            search = (folded, choices, threads, inputs)
+            fastest, tuned = _tuned(search, fastest, whole, budget, agree)
+    if fastest is plain:
         return plain
-    return CompiledNetwork(networks[best], inputs, fits, make, times)
+    return CompiledNetwork(fastest, inputs, fits, make, times, tuned)
+
+
+def _tuned(
+    network: tuple[fx.GraphModule, Mapping[fx.Node, Choice], int, tuple[Any, ...]],
+    untuned: nn.Module,
+    whole: bool,
+    budget: int,
+    agree: Callable[[nn.Module], None],
+) -> tuple[nn.Module, Tuned]:
+    """A faster plan, if there is one; the search begins with all on the kernels or with some."""
+    # importing the search takes a second, which most calls do without
+    from leanline.runtime.tunables import EVERYWHERE, Tunable
+    from leanline.runtime.tune import tune_plan
+
+    return tune_plan(Tunable(*network), untuned, EVERYWHERE if whole else 1.0, budget, agree)
 
 
 def _never(inputs: tuple[Any, ...]) -> bool:
@@ -193,6 +241,16 @@ def _require_device(inputs: tuple[Any, ...], backend: str) -> None:
         )
 
 
+def _choices(folded: fx.GraphModule) -> Mapping[fx.Node, Choice]:
+    """What single convolutions take here; empty on a GPU, where all of them run on the kernels."""
+    if any(parameter.is_cuda for parameter in folded.parameters()):
+        return {}
+    measured = Measured()
+    choices = choose(folded, measured)
+    measured.save()
+    return choices
+
+
 def _on_planes(folded: fx.GraphModule, threads: int) -> nn.Module:
     choices = usual(folded)
     plan = partition(folded, choices.keys())
@@ -202,14 +260,13 @@ def _on_planes(folded: fx.GraphModule, threads: int) -> nn.Module:
     return execute(folded, plan, shapes, threads)
 
 
-def _candidates(folded: fx.GraphModule, threads: int) -> dict[str, nn.Module]:
+def _candidates(
+    folded: fx.GraphModule, choices: Mapping[fx.Node, Choice], threads: int
+) -> dict[str, nn.Module]:
     """Networks that may be the fastest: without kernels, and with them where they win."""
     candidates: dict[str, nn.Module] = {"compact": folded}
     if any(parameter.is_cuda for parameter in folded.parameters()):
         return candidates | {"planes": _on_planes(folded, threads)}
-    measured = Measured()
-    choices = choose(folded, measured)
-    measured.save()
     shapes = {node.name: choice.shape for node, choice in choices.items()}
     chosen = {
         "planes": set(choices),

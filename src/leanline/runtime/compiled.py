@@ -12,6 +12,7 @@ from torch.utils._pytree import keystr, tree_flatten_with_path
 
 from leanline.errors import ModelError
 from leanline.runtime.specialise import Fits, always
+from leanline.runtime.tuned import Tuned
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ class CompiledNetwork(nn.Module):
         make: makes a network for inputs of another size.
         times: milliseconds of the networks that were tried, by name: "reference" (the model as it
             is), "compact", "planes" (all that the kernels can run) and "mixed".
+        tuned: what tuning found, where it was asked for.
     """
 
     KEPT = 4
@@ -48,10 +50,12 @@ class CompiledNetwork(nn.Module):
         fits: Fits,
         make: Callable[[tuple[Any, ...]], nn.Module],
         times: Mapping[str, float] | None = None,
+        tuned: Tuned | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self.times = dict(times or {})
+        self.tuned = tuned
         self._fits, self._make = fits, make
         self._everywhere = fits is always
         tensors = _by_place(inputs)

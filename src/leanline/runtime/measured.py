@@ -35,9 +35,15 @@ def processor() -> str:
     return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
 
 
-def _usual_folder() -> Path:
+def circumstances() -> str:
+    """What measured times hold for: processor and versions."""
+    return f"{processor()} {torch.__version__} {__version__} {source_hash(SOURCES)}"
+
+
+def usual_folder(name: str) -> Path:
+    """A folder of the project in the user's folder for caches, which need not exist yet."""
     try:
-        return user_cache() / "leanline" / "times"
+        return user_cache() / "leanline" / name
     except RuntimeError:  # no home folder: a place that cannot be written to
         return Path(os.devnull)
 
@@ -50,11 +56,8 @@ class Measured:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        around = (
-            f"{processor()} {torch.__version__} {__version__} {source_hash(SOURCES)} {_VERSION}"
-        )
-        name = hashlib.sha256(around.encode()).hexdigest()[:16]
-        self.path = (folder or _usual_folder()) / f"{name}.json"
+        name = hashlib.sha256(f"{circumstances()} {_VERSION}".encode()).hexdigest()[:16]
+        self.path = (folder or usual_folder("times")) / f"{name}.json"
         self._times = self._read()
         self._new = 0
 
