@@ -84,6 +84,8 @@ def test_own_kernels_tune(leanline, tmp_path):
         (["gemm", "--algorithm", "first-isl"], "did you mean 'first-ils'"),
         (["tuning_kernels:in_process", "--values", "a=1"], "has its own lists"),
         (["tuning_kernels:in_process", "--backend", "opencl"], "says its own"),
+        (["tuning_kernels:in_process", "--device", "1"], "takes no 'device'"),
+        (["tuning_kernels:in_process", "--time-out", "5"], "takes no 'policy'"),
         (["tuning_kernels:nothing"], "has no function 'nothing'"),
     ],
 )

@@ -185,6 +185,7 @@ def test_a_large_space_is_listed_piece_by_piece():
         ({}, {}, "at least one"),
         ({"a": []}, {}, "needs a list"),
         ({"a": "xy"}, {}, "needs a list"),
+        ({"a": [8]}, {"constraints": "a > 1"}, r"such as \['a > 1'\]"),
         ({"a": [1, 1.0]}, {}, "twice"),
         ({"a": [float("nan")]}, {}, "nan"),
         ({"a": [1]}, {"constants": {"a": 2}}, "and as constants"),

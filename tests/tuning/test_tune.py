@@ -63,7 +63,7 @@ def test_a_function_as_constraint_leaves_the_other_files(tmp_path):
 
 def test_nothing_that_runs_is_an_error_that_says_why(tmp_path):
     objective, _ = counted(SPACE, fail=(1, 2, 3, 4))
-    with pytest.raises(RunError, match=r"counted ran\. runtime: RuntimeError: no"):
+    with pytest.raises(RunError, match=r"runtime: RuntimeError: no.*choose another folder"):
         tuning.tune(objective, tuning.RandomSampling(), tmp_path, budget=3)
     assert len((tmp_path / LINES).read_text().splitlines()) == 3
 

@@ -32,9 +32,14 @@ def from_table(
         device: Name of the device.
 
     Raises:
-        DataError: A column is missing, a configuration is outside the space, a time is no number
-            or not above 0, or nothing ran.
+        DataError: A column is missing, a configuration is outside the space or ran and breaks its
+            constraints, a time is no number or not above 0, or nothing ran.
     """
+    if not isinstance(table, pd.DataFrame):
+        raise DataError(
+            f"the table of {kernel} is a {type(table).__name__}; a pandas DataFrame is wanted, "
+            "such as of pandas.read_csv"
+        )
     absent = [name for name in (*space.names, "time") if name not in table.columns]
     if absent:
         raise DataError(
@@ -54,7 +59,16 @@ def from_table(
         _entry(dict(zip(space.names, configuration, strict=True)), measured)
         for configuration, measured in rows.items()
     ]
-    return from_entries(Path(f"the table of {kernel}"), space, entries, kernel, device)
+    made = from_entries(Path(f"the table of {kernel}"), space, entries, kernel, device)
+    ran = made.codes[made.valid]
+    outside = ran[~space.is_valid(ran)]
+    if len(outside):
+        code = int(outside[0])
+        raise DataError(
+            f"the table of {kernel} has a time of {made.time(code):g} ms for {space.decode(code)}, "
+            "which breaks a constraint of the space; correct the constraint, or leave the row out"
+        )
+    return made
 
 
 def _entry(configuration: dict[str, object], measured: list[tuple[float, str]]) -> Entry:

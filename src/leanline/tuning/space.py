@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
@@ -81,6 +81,10 @@ class SearchSpace:
         both = set(self.constants) & set(self.names)
         if both:
             raise ConfigError(f"{sorted(both)} are given as parameters and as constants")
+        if isinstance(constraints, str) or not isinstance(constraints, Iterable):
+            raise ConfigError(
+                f"constraints={constraints!r} was given; a list is wanted, such as [{constraints!r}]"
+            )
         self.constraints = tuple(constraints)
         self.cartesian_size = math.prod(len(values) for values in self.values)
         if self.cartesian_size > LARGEST_SPACE:
@@ -93,7 +97,7 @@ class SearchSpace:
         allowed = (*self.names, *self.constants)
         self._parsed = [
             parse_constraint(each, allowed) if isinstance(each, str) else each
-            for each in constraints
+            for each in self.constraints
         ]
         for each in self._parsed:
             if not callable(each) and not isinstance(each, Constraint):
@@ -135,11 +139,14 @@ class SearchSpace:
             )
         code = 0
         for name, positions, stride in zip(self.names, self._positions, self.strides, strict=True):
-            digit = positions.get(_key(configuration[name]))
+            value = configuration[name]
+            digit = positions.get(_key(value))
             if digit is None:
+                values = [each for _, each in positions]
+                listed = ", ".join(map(repr, values[:8])) + (", ..." if len(values) > 8 else "")
                 raise ConfigError(
-                    f"parameter {name} was given as {configuration[name]!r}, which is none of its "
-                    f"{len(positions)} values"
+                    f"parameter {name} was given as {value!r}, which is none of its "
+                    f"{len(positions)} values ({listed})"
                 )
             code += digit * int(stride)
         return code
@@ -286,11 +293,13 @@ class SearchSpace:
 
 
 def _checked(name: str, values: Any) -> tuple[Value, ...]:
+    if not isinstance(values, Iterable) or isinstance(values, str):
+        raise ConfigError(f"parameter {name} needs a list of values; given was {values!r}")
     listed = tuple(
         value.item() if isinstance(value, np.generic) else value
         for value in (values.tolist() if isinstance(values, np.ndarray) else values)
     )
-    if isinstance(values, str) or not listed:
+    if not listed:
         raise ConfigError(f"parameter {name} needs a list of values; given was {values!r}")
     for value in listed:
         if not isinstance(value, bool | int | float | str) or value != value:

@@ -105,7 +105,10 @@ def tune(
     details = {each.failure: each.detail for each in reversed(failed)}
     if all(each.failure for each in journal.outcomes.values()):
         reasons = "; ".join(f"{reason}: {said}" for reason, said in details.items())
-        raise RunError(f"no configuration of {objective.name} ran. {reasons}")
+        raise RunError(
+            f"no configuration of {objective.name} ran. {reasons}. These failures are kept in "
+            f"{journal.path} and not tried again: choose another folder after a correction"
+        )
     about = {
         **driven,
         "leanline": __version__,

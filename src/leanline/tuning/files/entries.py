@@ -46,6 +46,12 @@ def from_entries(
     """
     if not entries:
         raise DataError(f"{path} holds no configurations")
+    for entry in entries:
+        for name, value in entry.configuration.items():
+            if isinstance(value, list | dict):
+                raise DataError(
+                    f"{path}: parameter {name} was given as {value!r}; one value is wanted"
+                )
     try:
         codes = np.array([space.encode(entry.configuration) for entry in entries], dtype=np.int64)
     except ConfigError as error:
@@ -82,4 +88,7 @@ def number(path: Path, what: str, value: object) -> float:
     """Return a number of a file, or raise DataError."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise DataError(f"{path}: {what} is {value!r}; a number is wanted")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise DataError(f"{path}: {what} is an integer too large to be a time") from None

@@ -40,6 +40,9 @@ def from_kernel_tuner(path: Path, content: dict[str, Any]) -> Measurements:
         check_version(path, content["schema_version"], "1")
     names = field(path, content, "tune_params_keys", list)
     lists = field(path, content, "tune_params", dict)
+    odd = [name for name in names if not isinstance(name, str)]
+    if odd:
+        raise DataError(f"{path}: 'tune_params_keys' holds {odd[0]!r}, which is no name")
     missing = [name for name in names if not isinstance(lists.get(name), list)]
     if missing:
         raise DataError(f"{path}: 'tune_params' has no list of values for {missing[0]!r}")
@@ -68,6 +71,11 @@ def _entry(path: Path, key: str, row: dict[str, Any], names: list[str]) -> Entry
     configuration = {name: row[name] for name in names}
     time = row.get("__error__", row.get("time"))
     if isinstance(time, str):
+        if not time.isidentifier():
+            raise DataError(
+                f"{path}: the time of configuration {key!r} is the text {time!r}; a number is "
+                "wanted, or the name of an error"
+            )
         return Entry(configuration, None, failure=_WORDS.get(time, time))
     mean = number(path, f"the time of configuration {key!r}", time)
     if mean >= FAILED:

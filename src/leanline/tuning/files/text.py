@@ -42,7 +42,9 @@ def read_json(path: Path) -> dict[str, Any]:
     except (UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{path} is no JSON file: {error}") from None
     except json.JSONDecodeError as error:
-        cut = error.pos >= len(content.rstrip()) - 1
+        # text without an end goes on to the end of the file, and is named by where it begins
+        unended = error.msg.startswith("Unterminated string")
+        cut = unended or error.pos >= len(content.rstrip()) - 1
         what = "is cut: it ends" if cut else "is no JSON file: it goes wrong"
         raise DataError(f"{path} {what} in line {error.lineno} ({error.msg})") from None
     if not isinstance(value, dict):

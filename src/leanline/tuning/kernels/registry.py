@@ -80,6 +80,12 @@ class KernelChoice:
         factory = import_factory(self.name, owner)
         given = {"device": self.device, "policy": self.policy}
         taken = {name: value for name, value in given.items() if accepts(factory, name)}
+        lost = [name for name in given if name not in taken and given[name] != type(given[name])()]
+        if lost:
+            raise ConfigError(
+                f"{owner} takes no {lost[0]!r}, so that {given[lost[0]]} would be ignored; give "
+                f"the function a parameter `{lost[0]}` and hand it to the kernel"
+            )
         kernel = call_with_settings(factory, {**self.settings, **taken}, owner)
         if not isinstance(kernel, Objective):
             raise ConfigError(
