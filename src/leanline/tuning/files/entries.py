@@ -46,6 +46,10 @@ def from_entries(
     """
     if not entries:
         raise DataError(f"{path} holds no configurations")
+    for entry in entries:
+        for name, value in entry.configuration.items():
+            if not is_value(value):
+                raise DataError(f"{path}: a configuration has {name} as {value!r}")
     try:
         codes = np.array([space.encode(entry.configuration) for entry in entries], dtype=np.int64)
     except ConfigError as error:
@@ -53,9 +57,10 @@ def from_entries(
     draws = min((len(entry.samples) for entry in entries if entry.time is not None), default=0)
     times = np.array([np.inf if entry.time is None else entry.time for entry in entries])
     samples = np.full((len(entries), draws), np.inf, dtype=np.float32)
-    for row, entry in enumerate(entries):
-        if entry.time is not None:
-            samples[row] = entry.samples[:draws]
+    with np.errstate(over="ignore"):  # what becomes infinite is refused below
+        for row, entry in enumerate(entries):
+            if entry.time is not None:
+                samples[row] = entry.samples[:draws]
     if np.isinf(times[[entry.time is not None for entry in entries]]).any():
         raise DataError(f"{path} has an infinite time of a configuration that did not fail")
     order = np.argsort(codes, kind="stable")
@@ -78,8 +83,16 @@ def from_entries(
         raise DataError(f"{path}: {error}") from None
 
 
+def is_value(value: object) -> bool:
+    """Whether a parameter can have it."""
+    return isinstance(value, bool | int | float | str | np.generic)
+
+
 def number(path: Path, what: str, value: object) -> float:
     """Return a number of a file, or raise DataError."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise DataError(f"{path}: {what} is {value!r}; a number is wanted")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise DataError(f"{path}: {what} is an integer beyond all numbers") from None

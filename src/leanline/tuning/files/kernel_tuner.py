@@ -40,7 +40,9 @@ def from_kernel_tuner(path: Path, content: dict[str, Any]) -> Measurements:
         check_version(path, content["schema_version"], "1")
     names = field(path, content, "tune_params_keys", list)
     lists = field(path, content, "tune_params", dict)
-    missing = [name for name in names if not isinstance(lists.get(name), list)]
+    missing = [
+        name for name in names if not isinstance(name, str) or not isinstance(lists.get(name), list)
+    ]
     if missing:
         raise DataError(f"{path}: 'tune_params' has no list of values for {missing[0]!r}")
     try:
