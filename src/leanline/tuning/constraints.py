@@ -275,7 +275,7 @@ class _Evaluation:
 
     def _number(self, column: Column) -> Column:
         if column.dtype == object and not any(isinstance(value, str) for value in column):
-            column = plain_column(np.array(column.tolist(), dtype=None if len(column) else int))
+            column = plain_column(column.tolist())
         if column.dtype.kind not in "if":
             raise ConfigError(f"constraint {_short(self._text)} computes with text")
         return column
