@@ -101,6 +101,13 @@ def test_maps_are_the_competition_s():
     assert len(heatmap_data(table, 400, 0.05, None, "none").maps) == 1
 
 
+def test_a_space_that_a_later_call_added_has_no_section_yet(tmp_path):
+    folder = folder_of(tmp_path / "run", made_up(("A", "B"), ("s", "t")))
+    made_up(("A", "B"), ("s",)).to_parquet(folder / RESULTS)
+    text = build_tune_bench(folder).read_text()
+    assert 'id="space-s-' in text and 'id="space-t-' not in text
+
+
 def test_scores_and_sentences():
     table = made_up(("A", "B"), budgets=(25, 50, 100))
     table.loc[(table["budget"] == 100) & (table["optimiser"] == "A"), "fraction"] -= 0.5

@@ -216,6 +216,21 @@ def test_a_plan_that_computes_something_else_has_failed(
     assert {one["relative"] for one in failed} == {math.inf}
 
 
+def test_a_leader_that_others_measured_and_that_fails_now_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    before, _, _ = search(monkeypatch, tmp_path, hilly)
+    assert before.configuration is not None and before.configuration["ahead"] == 1
+
+    def agree(network: nn.Module) -> None:
+        (region,) = regions(network)
+        if region.planes.program.tiling.ahead == 1:
+            raise ModelError("something else")
+
+    found, _, _ = search(monkeypatch, tmp_path, hilly, agree=agree)
+    assert found.configuration is None or found.configuration["ahead"] != 1
+
+
 def test_nothing_to_tune(tmp_path: Path) -> None:
     plan = tunable(nn.Sequential(nn.Conv2d(1, 2, 1)), threads=1)
     plan.__dict__["space"] = type(plan.space)({"threads": [1]})

@@ -63,6 +63,11 @@ def test_what_is_refused():
         tuning.competition(pd.DataFrame({"mean": [1.0]}))
     with pytest.raises(ConfigError, match="twice"):
         tuning.competition(pd.concat([made_up(), made_up()]))
+    runs = pd.DataFrame(
+        {"optimiser": "A", "space": "s", "budget": 25, "run": [0, 1], "fraction": 0.5}
+    )
+    with pytest.raises(ConfigError, match="a run twice"):
+        tuning.competition(pd.concat([runs, runs]))
 
 
 def test_the_benchmark_s_table(tmp_path):

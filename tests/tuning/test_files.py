@@ -4,6 +4,8 @@ import gzip
 import json
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from leanline.errors import ConfigError, DataError
@@ -56,6 +58,32 @@ def test_the_space_of_a_parquet_file_comes_back(tmp_path):
     functions = SearchSpace({"a": [1, 2]}, [lambda row: row["a"] > 1])
     with pytest.raises(ConfigError, match="Python functions"):
         write_measurements(measured(functions), tmp_path / "y.parquet", "parquet")
+
+
+def test_a_parameter_of_text_and_numbers(tmp_path):
+    given = measured(SearchSpace({"tile": ["auto", 8, 16], "b": [1, 2]}, ["b == 1"]))
+    for name, kind in FILES:
+        write_measurements(given, tmp_path / name, kind)
+        assert rows(read_measurements(tmp_path / name)) == rows(given)
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"tune_params": {"x": 3}},
+        {"tune_params": {"x": [1]}, "restrictions": "x > 0"},
+        {"tune_params": {"x": [1]}, "restrictions": [None]},
+        {"tune_params": {"x": [1]}, "fixed_params": [1]},
+        {"tune_params": {"x": [1]}, "fixed_params": {"y": [1]}},
+        {"tune_params": {"x": [1]}, "fixed_params": {"y": 10**400}},
+    ],
+)
+def test_spaces_of_parquet_files_that_cannot_be(tmp_path, about):
+    table = pa.table({"x": [1], "time_mean": [1.0]})
+    table = table.replace_schema_metadata({"autotune_space": json.dumps(about)})
+    pq.write_table(table, tmp_path / "x.parquet")
+    with pytest.raises(DataError, match=r"x\.parquet"):
+        read_measurements(tmp_path / "x.parquet")
 
 
 def cache(**changes) -> dict:
@@ -127,6 +155,12 @@ DAMAGED = [
     (t4(results=[t4()["results"][1] | {"invalidity": "odd"}]), "'odd'"),
     (t4(results=[t4()["results"][0], t4()["results"][1] | {"configuration": {"z": 1}}]), "other"),
     ({"something": 1}, "neither"),
+    (cache(cache={"k": ONE | {"time": 10**400}}), "too large to be a time"),
+    (cache(cache={"k": ONE | {"times": [1e39]}}), "infinite single time"),
+    (cache(cache={"k": ONE | {"x": [1]}}), "has x as "),
+    (cache(tune_params_keys=[{}]), "no list of values"),
+    (cache(tune_params={"x": [1, [2]], "y": [1]}), "numbers, text and truth values"),
+    (t4(results=[t4()["results"][0] | {"configuration": {"x": None}}]), "gives x as None"),
 ]
 
 
@@ -155,7 +189,8 @@ def test_cut_files(tmp_path, kind, zipped):
 
 def test_files_that_are_something_else(tmp_path, monkeypatch):
     file = tmp_path / "x.json"
-    for content, message in ((b"\xff\xfe", "no JSON"), (b"[1]", "list"), (b"[" * 99999, "JSON")):
+    others = ((b"\xff\xfe", "no JSON"), (b"[1]", "list"), (b"[" * 99999, "JSON"))
+    for content, message in (*others, (b"9" * 5000, "no JSON")):
         file.write_bytes(content)
         with pytest.raises(DataError, match=message):
             read_measurements(file)

@@ -34,6 +34,9 @@ EXPRESSIONS = [
     "d == 'x' if e == 0 else a > b",
     "d",
     "a == 'x' or b != d",
+    "1 < a in [2, 3]",
+    "(d if e else a) != 'x' and (d == 'y' or (d if e < 0 else a) * 2 > 2)",
+    "(a if e else '')",
 ]
 
 
@@ -113,6 +116,8 @@ def test_predicates_and_expressions_agree():
         "a is b",
         "a @ b",
         "a & b",
+        "a in [1, 2] == 1",
+        "a in [1, 2] in [1]",
         "1j",
         "None",
         "(" * 5000 + "a" + ")" * 5000,
@@ -131,6 +136,12 @@ def test_what_is_outside_the_grammar_is_refused(text):
 def test_an_expression_without_a_value_is_an_error(text):
     with pytest.raises(ConfigError, match=r"constraint"):
         SearchSpace(VALUES, [text]).valid_codes()
+
+
+def test_a_constraint_may_guard_the_next():
+    space = SearchSpace({"x": [0, 1, 3, 5], "y": [1, 2]}, ["x * y > 0", "10 % x == 0", "y < 3"])
+    assert space.valid_codes().tolist() == np.flatnonzero(space.is_valid(np.arange(8))).tolist()
+    assert [space.decode(int(code))["x"] for code in space.valid_codes()] == [1, 1, 5, 5]
 
 
 @given(sizes=st.lists(st.integers(1, 5), min_size=1, max_size=4))

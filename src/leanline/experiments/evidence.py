@@ -24,6 +24,7 @@ from leanline.data.dataset import ImagingDataset
 from leanline.errors import CheckpointError, ConfigError, ModelError
 from leanline.graph.pruning_graph import PruningGraph
 from leanline.records.atomic import write_text
+from leanline.records.processor import processor_name
 from leanline.records.progress import bar
 from leanline.records.tensors import save_tensors
 from leanline.runtime.tuned import Tune
@@ -218,14 +219,9 @@ def adjacency(model: nn.Module, example: Tensor) -> Bool[np.ndarray, "targets so
 
 def machine() -> str:
     """The processor and system that a run was made on."""
-    name = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
     capability = torch.backends.cpu.get_cpu_capability()
-    return f"{name} ({capability}), {platform.system()}, Python {platform.python_version()}"
+    system = f"{platform.system()}, Python {platform.python_version()}"
+    return f"{processor_name()} ({capability}), {system}"
 
 
 def _sizes(model: nn.Module, small: nn.Module, example: Tensor) -> dict[str, list[int]]:

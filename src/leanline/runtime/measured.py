@@ -6,15 +6,16 @@ import hashlib
 import json
 import logging
 import os
-import platform
 from collections.abc import Callable, Hashable
 from pathlib import Path
 
 import torch
 
+from leanline.errors import RunError
 from leanline.kernels import SOURCES
 from leanline.records.atomic import write_text
 from leanline.records.code_cache import source_hash, user_cache
+from leanline.records.processor import processor_name
 from leanline.version import __version__
 
 log = logging.getLogger(__name__)
@@ -24,15 +25,7 @@ _VERSION = 1
 
 def processor() -> str:
     """What the times hold for: the processor's name and what PyTorch uses of it."""
-    name = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next(
-            (x.partition(":")[2].strip() for x in lines if x.startswith("model name")), name
-        )
-    except OSError:
-        pass
-    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
+    return f"{processor_name()}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def circumstances() -> str:
@@ -78,7 +71,7 @@ class Measured:
             merged = {**self._read(), **self._times}
             write_text(self.path, json.dumps(merged, indent=0, sort_keys=True))
             self._new = 0
-        except OSError as problem:
+        except (OSError, RunError) as problem:
             log.info("measured times are not kept for the next process: %s", problem)
 
     def _read(self) -> dict[str, float]:

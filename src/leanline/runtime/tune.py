@@ -65,7 +65,8 @@ def tune_plan(
     start, space, inputs = time.perf_counter(), tunable.space, tunable.inputs
     if space.cartesian_size == 1:
         return untuned, Tuned(None, 1.0, 1.0, 1, 0, 0, time.perf_counter() - start)
-    trials = Trials(tunable.key, folder)
+    # times are relative to the untuned plan, which may be another one the next time
+    trials = Trials(f"{tunable.key} {threshold} {untuned}", folder)
     fresh = 0
 
     def measure(configuration: dict[str, Any]) -> float:
@@ -84,16 +85,24 @@ def tune_plan(
     leaders = [code for code in trials.fastest(LEADERS) if code != begin]
     best: nn.Module = untuned
     configuration, speedup, low = None, 1.0, 1.0
-    if leaders:
-        networks = [tunable.make(space.decode(code)) for code in leaders]
-        for network in networks:
+    networks = []
+    for code in leaders:
+        network = tunable.make(space.decode(code))
+        try:
             agree(network)
-        table = interleaved([untuned, *networks], inputs, LAST_SECONDS, 1000, LAST_ROUNDS)
+        except ModelError as problem:  # it was measured with other weights
+            log.warning("not used: %s", problem)
+            continue
+        networks.append((code, network))
+    if networks:
+        models = [untuned, *(network for _, network in networks)]
+        table = interleaved(models, inputs, LAST_SECONDS, 1000, LAST_ROUNDS)
         ratios = table[:, :1] / table[:, 1:]
         place = int(np.argmax(np.median(ratios, axis=0)))
         speedup, low = float(np.median(ratios[:, place])), _sure(ratios[:, place])
         if low > 1.0:
-            best, configuration = networks[place], space.decode(leaders[place])
+            code, best = networks[place]
+            configuration = space.decode(code)
     tuned = Tuned(
         configuration,
         speedup,

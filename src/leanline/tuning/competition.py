@@ -11,7 +11,7 @@ from jaxtyping import Float64
 from scipy import stats
 
 from leanline.errors import ConfigError
-from leanline.tuning.statistics.cells import need
+from leanline.tuning.statistics.cells import checked_runs, need
 from leanline.tuning.statistics.corrections import holm
 
 Correction: TypeAlias = Literal["none", "holm"]
@@ -47,9 +47,11 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns optimiser, space, budget, mean, std (of the sample; 0 for a single run), runs.
+
+    Raises:
+        ConfigError: The table is wrong; see `checked_runs`.
     """
-    need(table, ("optimiser", "space", "budget", "fraction"))
-    groups = table.groupby(["optimiser", "space", "budget"], sort=False)["fraction"]
+    groups = checked_runs(table).groupby(["optimiser", "space", "budget"], sort=False)["fraction"]
     summary = groups.agg(mean="mean", std="std", runs="size").reset_index()
     return summary.fillna({"std": 0.0})
 

@@ -143,6 +143,8 @@ def _check(node: ast.expr, text: str, known: frozenset[str], found: set[str], de
                 if isinstance(operator, ast.In | ast.NotIn) and isinstance(
                     right, ast.List | ast.Tuple | ast.Set
                 ):
+                    if right is not node.comparators[-1]:  # the list itself would be compared
+                        raise _outside(text, node, "a comparison with a list")
                     inner += right.elts
                 elif type(operator) in _COMPARE:
                     inner.append(right)
@@ -272,6 +274,8 @@ class _Evaluation:
             return operator(left, right)
 
     def _number(self, column: Column) -> Column:
+        if column.dtype == object and not any(isinstance(value, str) for value in column):
+            column = plain_column(column.tolist())
         if column.dtype.kind not in "if":
             raise ConfigError(f"constraint {_short(self._text)} computes with text")
         return column
@@ -279,6 +283,8 @@ class _Evaluation:
 
 def _truth(column: Column) -> Bool[np.ndarray, "_"]:
     """What counts as true: numbers but zero, text but the empty one."""
+    if column.dtype == object:
+        return np.array([bool(value) for value in column], dtype=bool)
     return np.asarray(column != ("" if column.dtype.kind in "US" else 0), dtype=bool)
 
 

@@ -54,6 +54,8 @@ class Measurements:
                 row = int(np.argwhere(wrong)[0][0])
                 at = self.space.decode(int(self.codes[row]))
                 raise DataError(f"{where} have {what} that cannot be: {value} ms at {at}")
+        if np.isinf(self.samples[self.valid]).any():
+            raise DataError(f"{where} have an infinite single time of a configuration that ran")
         if not self.valid.any():
             raise DataError(f"{where} hold no configuration that ran")
 

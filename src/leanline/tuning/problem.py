@@ -203,7 +203,12 @@ def seeds_of(seed: int, runs: int, *key: str | int) -> UInt64[np.ndarray, "runs"
         seed: The user's seed.
         runs: How many.
         *key: What the runs are of.
+
+    Raises:
+        ConfigError: The seed is below 0.
     """
+    if seed < 0:
+        raise ConfigError(f"the seed {seed} was given; a whole number from 0 on is wanted")
     words = [seed]
     for part in key:
         words += list(part.encode()) if isinstance(part, str) else [part]

@@ -83,8 +83,11 @@ class SearchSpace:
             raise ConfigError(f"{sorted(both)} are given as parameters and as constants")
         if isinstance(constraints, str) or not isinstance(constraints, Iterable):
             raise ConfigError(
-                f"constraints={constraints!r} was given; a list is wanted, such as [{constraints!r}]"
+                f"constraints={constraints!r} was given; a list is wanted, such as "
+                f"[{constraints!r}]"
             )
+        for name, value in self.constants.items():
+            _checked(name, (value,), "constant")
         self.constraints = tuple(constraints)
         self.cartesian_size = math.prod(len(values) for values in self.values)
         if self.cartesian_size > LARGEST_SPACE:
@@ -224,9 +227,16 @@ class SearchSpace:
             for start in range(0, len(prefixes), width):
                 some = prefixes[start : start + width, None] * size + np.arange(size)
                 codes = some.reshape(-1)
-                for constraint in due[level]:
-                    if len(codes):
+                for constraint in tuple(due[level]):
+                    if not len(codes):
+                        break
+                    try:
                         codes = codes[self._meets(constraint, codes, level)]
+                    except ConfigError:  # without a value, unless those before it say no
+                        if level == last:
+                            raise
+                        due[level].remove(constraint)
+                        due[last] = sorted([*due[last], constraint], key=self._parsed.index)
                 if not len(codes):
                     continue
                 if level == last:
@@ -292,22 +302,22 @@ class SearchSpace:
             )
 
 
-def _checked(name: str, values: Any) -> tuple[Value, ...]:
-    if not isinstance(values, Iterable) or isinstance(values, str):
-        raise ConfigError(f"parameter {name} needs a list of values; given was {values!r}")
+def _checked(name: str, values: Any, kind: str = "parameter") -> tuple[Value, ...]:
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise ConfigError(f"{kind} {name} needs a list of values; given was {values!r}")
     listed = tuple(
         value.item() if isinstance(value, np.generic) else value
         for value in (values.tolist() if isinstance(values, np.ndarray) else values)
     )
     if not listed:
-        raise ConfigError(f"parameter {name} needs a list of values; given was {values!r}")
+        raise ConfigError(f"{kind} {name} needs a list of values; given was {values!r}")
     for value in listed:
         if not isinstance(value, bool | int | float | str) or value != value:
             raise ConfigError(
-                f"parameter {name} has the value {value!r}; numbers, text and truth values can be"
+                f"{kind} {name} has the value {value!r}; numbers, text and truth values can be"
             )
         if isinstance(value, int) and abs(value) > LARGEST_SPACE:
-            raise ConfigError(f"parameter {name} has the value {value}, which is beyond 2^53")
+            raise ConfigError(f"{kind} {name} has the value {value}, which is beyond 2^53")
     if len({_key(value) for value in listed}) < len(listed):
         raise ConfigError(f"parameter {name} has a value twice: {list(listed)}")
     return listed

@@ -38,7 +38,7 @@ def test_the_process_is_replaced_only_where_it_has_to_be():
     try:
         assert isolated.ask("measure", {"way": "fine", "ms": 2.5}).samples == (2.5, 2.5, 2.5)
         first = process()
-        assert isolated.ask("measure", {"way": "runtime", "ms": 1.0}).failure == "runtime"
+        assert isolated.ask("measure", {"way": "compile", "ms": 1.0}).failure == "compile"
         assert process() == first
         lost = isolated.ask("measure", {"way": "exit", "ms": 1.0})
         assert lost.failure == "crash" and "exit status 0" in lost.detail
@@ -46,6 +46,27 @@ def test_the_process_is_replaced_only_where_it_has_to_be():
         assert process() != first
         for impossible in (0.0, -1.0, float("nan")):
             assert isolated.ask("measure", {"way": "fine", "ms": impossible}).failure == "runtime"
+    finally:
+        isolated.close()
+
+
+class PoisonedBench(KnownBench):
+    """As a GPU whose context is lost: after one failure at run time everything fails."""
+
+    lost = False
+
+    def compile(self, order):
+        if self.lost:
+            raise RuntimeError("the context is lost")
+        type(self).lost = order["way"] == "runtime"
+        return super().compile(order)
+
+
+def test_a_failure_at_run_time_harms_no_other_configuration():
+    isolated = Isolated(PoisonedBench, None, QUICK)
+    try:
+        assert isolated.ask("measure", {"way": "runtime", "ms": 1.0}).failure == "runtime"
+        assert isolated.ask("measure", {"way": "fine", "ms": 0.5}).time == 0.5
     finally:
         isolated.close()
 

@@ -11,7 +11,10 @@ from leanline.tuning.measuring.outcome import Outcome
 from tuning_spaces import small_space
 
 ABOUT = {"kernel": "k", "about": {"device": "d"}}
-RAN, FAILED = Outcome((1.5, 1.25, 0.1 + 0.2)), Outcome(failure="compile", detail='"no"\n')
+RAN, FAILED = (
+    Outcome((1.5, 1.25, 0.1 + 0.2)),
+    Outcome(failure="compile", detail='"no"\n \udcff'),  # as bytes that are no UTF-8
+)
 
 
 def opened(folder):
@@ -82,7 +85,7 @@ def test_damaged_lines_are_told(line, tmp_path):
         opened(tmp_path)
 
 
-@pytest.mark.parametrize("ms", [[], [0.0], [1.0, -2.0]])
+@pytest.mark.parametrize("ms", [[], [0.0], [1.0, -2.0], [1.0, float("nan")], [float("inf")]])
 def test_times_that_cannot_be_are_told(ms, tmp_path):
     space = small_space()
     journal = opened(tmp_path)

@@ -126,6 +126,7 @@ def _results(
         "sections": [
             _section(space, table, several, config["alpha"], figures)
             for space in settings["spaces"]
+            if (table["space"] == space["name"]).any()  # a later call may not be finished
         ],
     }
 

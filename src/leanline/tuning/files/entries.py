@@ -48,7 +48,7 @@ def from_entries(
         raise DataError(f"{path} holds no configurations")
     for entry in entries:
         for name, value in entry.configuration.items():
-            if isinstance(value, list | dict):
+            if not is_value(value):
                 raise DataError(
                     f"{path}: parameter {name} was given as {value!r}; one value is wanted"
                 )
@@ -59,9 +59,10 @@ def from_entries(
     draws = min((len(entry.samples) for entry in entries if entry.time is not None), default=0)
     times = np.array([np.inf if entry.time is None else entry.time for entry in entries])
     samples = np.full((len(entries), draws), np.inf, dtype=np.float32)
-    for row, entry in enumerate(entries):
-        if entry.time is not None:
-            samples[row] = entry.samples[:draws]
+    with np.errstate(over="ignore"):  # what becomes infinite is refused below
+        for row, entry in enumerate(entries):
+            if entry.time is not None:
+                samples[row] = entry.samples[:draws]
     if np.isinf(times[[entry.time is not None for entry in entries]]).any():
         raise DataError(f"{path} has an infinite time of a configuration that did not fail")
     order = np.argsort(codes, kind="stable")
@@ -82,6 +83,11 @@ def from_entries(
         )
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
+
+
+def is_value(value: object) -> bool:
+    """Whether a parameter can have it."""
+    return isinstance(value, bool | int | float | str | np.generic)
 
 
 def number(path: Path, what: str, value: object) -> float:

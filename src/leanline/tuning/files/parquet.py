@@ -1,7 +1,8 @@
 """Measured spaces as Parquet: a row a configuration, the space in the file's metadata.
 
-Columns: one a parameter, ``time_mean`` in ms, ``time_1``, ``time_2``, ... of single runs. A file
-that leanline writes keeps failed configurations: ``time_mean`` is infinite, ``failure`` says why.
+Columns: one a parameter (as JSON where its values are some text and some numbers), ``time_mean`` in
+ms, ``time_1``, ``time_2``, ... of single runs. A file that leanline writes keeps failed
+configurations: ``time_mean`` is infinite, ``failure`` says why.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 
 from leanline.errors import ConfigError, DataError
 from leanline.records.atomic import atomic_write
+from leanline.tuning.files.entries import is_value
 from leanline.tuning.files.text import field
 from leanline.tuning.measurements import Measurements
 from leanline.tuning.space import SearchSpace
@@ -55,13 +57,21 @@ def read_parquet(path: Path) -> Measurements:
 
 def _measurements(path: Path, about: dict[str, Any], table: Any) -> Measurements:
     lists = field(path, about, "tune_params", dict)
-    constants = about.get("fixed_params", {})
+    constants = field(path, {"fixed_params": {}, **about}, "fixed_params", dict)
+    constraints = field(path, {"restrictions": [], **about}, "restrictions", list)
+    for name, values in lists.items():
+        if not isinstance(values, list) or not all(map(is_value, values)):
+            raise DataError(f"{path}: parameter {name} has the values {values!r}")
+    if not all(isinstance(each, str) for each in constraints):
+        raise DataError(f"{path}: 'restrictions' holds something else than text")
+    if not all(map(is_value, constants.values())):
+        raise DataError(f"{path}: 'fixed_params' holds something else than numbers and text")
     try:
-        space = SearchSpace(
-            lists, about.get("restrictions", []), constants if isinstance(constants, dict) else {}
-        )
+        space = SearchSpace(lists, constraints, constants)
     except ConfigError as error:
         raise DataError(f"{path}: {error}") from None
+    if len(set(table.column_names)) < len(table.column_names):
+        raise DataError(f"{path} has two columns of one name")
     absent = [name for name in (*space.names, "time_mean") if name not in table.column_names]
     if absent:
         raise DataError(f"{path} has no column {absent[0]!r}")
@@ -75,8 +85,9 @@ def _measurements(path: Path, about: dict[str, Any], table: Any) -> Measurements
     try:
         times = table["time_mean"].to_numpy().astype(np.float64)
         samples = np.empty((len(codes), draws), dtype=np.float32)
-        for draw in range(draws):
-            samples[:, draw] = table[f"time_{draw + 1}"].to_numpy()
+        with np.errstate(over="ignore"):  # what becomes infinite is refused below
+            for draw in range(draws):
+                samples[:, draw] = table[f"time_{draw + 1}"].to_numpy()
     except (ValueError, TypeError) as error:
         raise DataError(f"{path}: times are no numbers: {error}") from None
     reasons = table["failure"].to_pylist() if "failure" in table.column_names else []
@@ -99,12 +110,19 @@ def _measurements(path: Path, about: dict[str, Any], table: Any) -> Measurements
 
 def _positions(path: Path, name: str, values: tuple[Any, ...], column: list[Any]) -> np.ndarray:
     positions = {value: at for at, value in enumerate(values)}
+    if is_mixed(values):
+        positions = {json.dumps(value): at for value, at in positions.items()}
     try:
         return np.array([positions[value] for value in column], dtype=np.int64)
     except (KeyError, TypeError) as error:
         raise DataError(
             f"{path}: column {name} holds {error.args[0]!r}, which is none of its values"
         ) from None
+
+
+def is_mixed(values: tuple[Any, ...]) -> bool:
+    """Whether values are some text and some numbers, which a column of Parquet cannot be."""
+    return len({isinstance(value, str) for value in values}) > 1
 
 
 def write_parquet(measurements: Measurements, path: Path) -> None:
@@ -134,6 +152,9 @@ def write_parquet(measurements: Measurements, path: Path) -> None:
         "about": dict(measurements.about),
     }
     columns: dict[str, Any] = dict(space.columns(measurements.codes))
+    for name, values in zip(space.names, space.values, strict=True):
+        if is_mixed(values):
+            columns[name] = [json.dumps(value) for value in columns[name]]
     columns["time_mean"] = measurements.times
     for draw in range(measurements.samples.shape[1]):
         columns[f"time_{draw + 1}"] = measurements.samples[:, draw]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from leanline.errors import ConfigError, DataError
-from leanline.tuning.files.entries import FAILURES, Entry, from_entries, number
+from leanline.tuning.files.entries import FAILURES, Entry, from_entries, is_value, number
 from leanline.tuning.files.text import check_version, field, write_json
 from leanline.tuning.measurements import Measurements
 from leanline.tuning.space import SearchSpace
@@ -38,10 +38,9 @@ def from_t4(path: Path, content: dict[str, Any]) -> Measurements:
         if set(entry.configuration) != set(names):
             raise DataError(f"{path}: result {at} has other parameters than the first one")
         for name, value in entry.configuration.items():
-            try:
-                values[name].add(value)
-            except TypeError:
-                raise DataError(f"{path}: result {at} gives {name} as {value!r}") from None
+            if not is_value(value):
+                raise DataError(f"{path}: result {at} gives {name} as {value!r}")
+            values[name].add(value)
     try:
         space = SearchSpace({name: sorted(values[name], key=_order) for name in names})
     except ConfigError as error:

@@ -39,14 +39,14 @@ def read_json(path: Path) -> dict[str, Any]:
         raise DataError(f"{path} holds more than {LARGEST:,} bytes of JSON; a smaller one is read")
     try:
         value = json.loads(content)
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise DataError(f"{path} is no JSON file: {error}") from None
     except json.JSONDecodeError as error:
         # text without an end goes on to the end of the file, and is named by where it begins
         unended = error.msg.startswith("Unterminated string")
         cut = unended or error.pos >= len(content.rstrip()) - 1
         what = "is cut: it ends" if cut else "is no JSON file: it goes wrong"
         raise DataError(f"{path} {what} in line {error.lineno} ({error.msg})") from None
+    except (ValueError, RecursionError) as error:  # no Unicode; an integer of thousands of digits
+        raise DataError(f"{path} is no JSON file: {error}") from None
     if not isinstance(value, dict):
         raise DataError(f"{path} holds a JSON {type(value).__name__}; an object is wanted")
     return value

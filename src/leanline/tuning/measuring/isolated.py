@@ -58,7 +58,8 @@ class Isolated:
         """Have one request answered; see `worker.work`.
 
         Returns:
-            The answer; where the process crashed or took too long, that.
+            The answer; where the process crashed or took too long, that. After that, and after a
+            failure at run time, which may have harmed the device's state, another one is started.
 
         Raises:
             RunError: The process cannot be started.
@@ -75,9 +76,12 @@ class Isolated:
                 message = connection.recv()
                 if message[0] == "done":
                     answer: Outcome = message[1]
+                    if answer.failure == "runtime":
+                        # a GPU's context may be lost for all that would come after
+                        self.close()
                     return answer
                 _, doing, limit = message
-        except (EOFError, ConnectionError):
+        except (EOFError, OSError):  # OSError: it died while it was sending
             return Outcome(failure="crash", detail=f"while it {_DOING[doing]}: {self._ending()}")
         except BaseException:  # Ctrl-C: the process may be in the middle of anything
             self.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -133,16 +134,17 @@ class Journal:
         if "failure" in row:
             return code, Outcome(failure=str(row["failure"]), detail=str(row["detail"]))
         samples = tuple(float(each) for each in row["ms"])
-        if not samples or not min(samples) > 0:
+        if not samples or not all(0 < each < math.inf for each in samples):
             raise ValueError("times are missing or not above 0")
         return code, Outcome(samples)
 
     def _append(self, row: Mapping[str, Any]) -> None:
-        line = json.dumps(row, ensure_ascii=False).encode() + b"\n"
+        line = json.dumps(row).encode() + b"\n"
         try:
-            with self.locked(), (self.path / LINES).open("a+b", buffering=0) as file:
+            with self.locked(), (self.path / LINES).open("a+b") as file:
                 _cut_torn_line(file.fileno())
                 file.write(line)
+                file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
             raise RunError(f"cannot write {self.path / LINES}: {error.strerror}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from leanline.tuning.measuring.bench import Bench, Expected, Launch
+from leanline.records.processor import processor_name
+from leanline.tuning.measuring.bench import Bench, Expected, Launch, fingerprint
 from leanline.tuning.measuring.isolated import Isolated
 from leanline.tuning.measuring.sampled import MeasuredKernel
 from leanline.tuning.measuring.timing import TimingPolicy
@@ -75,16 +77,26 @@ class _PythonBench(Bench):
 
     @property
     def about(self) -> Mapping[str, str]:
-        """The processor and Python."""
+        """The processor and Python; of the kernel, the source of the function that builds it."""
         return {
-            "device": platform.processor() or platform.machine(),
+            "device": processor_name(),
             "python": platform.python_version(),
             "numpy": np.__version__,
+            "kernel_sha256": fingerprint((_source(self._build),), ()),
         }
 
     def compile(self, order: dict[str, Any]) -> Launch:
         """Make the function for a configuration."""
         return _PythonLaunch(self._build(dict(order)))
+
+
+def _source(build: Any) -> str:
+    """The text of a function, or of a callable object's class; empty where there is none."""
+    function = getattr(build, "func", build)  # of a functools.partial
+    try:
+        return inspect.getsource(function if inspect.isroutine(function) else type(function))
+    except (OSError, TypeError):
+        return ""
 
 
 class _PythonLaunch(Launch):
