@@ -28,7 +28,7 @@ def made_up(optimisers=("A", "B"), spaces=("s",), budgets=(25, 400), runs=6) -> 
     """Runs of which the first optimiser's are the best, and the last's the worst."""
     rng = np.random.default_rng(0)
     rows = [
-        (name, space, budget, run, 0.95 - 0.05 * place + 0.03 * rng.random(), budget - run)
+        (name, space, budget, run, 0.95 - 0.04 * place + 0.03 * rng.random(), budget - run)
         for place, name in enumerate(optimisers)
         for space in spaces
         for budget in budgets

@@ -157,9 +157,9 @@ DAMAGED = [
     ({"something": 1}, "neither"),
     (cache(cache={"k": ONE | {"time": 10**400}}), "too large to be a time"),
     (cache(cache={"k": ONE | {"times": [1e39]}}), "infinite single time"),
-    (cache(cache={"k": ONE | {"x": [1]}}), "has x as "),
-    (cache(tune_params_keys=[{}]), "no list of values"),
-    (cache(tune_params={"x": [1, [2]], "y": [1]}), "numbers, text and truth values"),
+    (cache(cache={"k": ONE | {"x": [1]}}), "x was given as "),
+    (cache(tune_params_keys=[{}]), "which is no name"),
+    (cache(tune_params={"x": [1, [2]], "y": [1]}), "numbers, text and truth"),
     (t4(results=[t4()["results"][0] | {"configuration": {"x": None}}]), "gives x as None"),
 ]
 

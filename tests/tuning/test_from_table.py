@@ -42,7 +42,6 @@ def test_tables_that_are_refused():
         (good.assign(time=-1.0), "cannot be"),
         (good.assign(time=np.inf), "no configuration that ran"),
         (good[:0], "no configurations"),
-        ("blur.csv", "a str; a pandas DataFrame"),
         (good.assign(x="16"), r"'16', which is none of its 3 values \(16, 32, 64\)"),
         (good.assign(x=64, unit="b"), "1 ms .* breaks a constraint"),
     ):

@@ -1,6 +1,7 @@
 """What surrounds every command: progress, logs, threads, errors and exit codes, the result."""
 
 import contextlib
+import errno
 import json
 import logging
 import math
@@ -21,6 +22,9 @@ log = logging.getLogger(__name__)
 
 FAILURE, USAGE, INTERRUPTED = 1, 2, 130
 """Exit codes."""
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a disk, a quota or a file that is full."""
 
 
 @dataclass
@@ -88,7 +92,8 @@ def session(
         if debug:
             raise
         place = f"{error.filename}: " if error.filename else ""
-        _say(f"error: {place}{error.strerror or error}")
+        full = "cannot write: " if error.errno in _FULL else ""
+        _say(f"error: {full}{place}{error.strerror or error}")
         raise typer.Exit(FAILURE) from None
     finally:
         logging.raiseExceptions = raising

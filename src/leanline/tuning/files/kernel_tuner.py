@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from leanline.errors import ConfigError, DataError
-from leanline.tuning.files.entries import Entry, from_entries, number
+from leanline.tuning.files.entries import Entry, from_entries, is_value, number
 from leanline.tuning.files.text import check_version, field, write_json
 from leanline.tuning.measurements import Measurements
 from leanline.tuning.space import SearchSpace
@@ -46,6 +46,13 @@ def from_kernel_tuner(path: Path, content: dict[str, Any]) -> Measurements:
     missing = [name for name in names if not isinstance(lists.get(name), list)]
     if missing:
         raise DataError(f"{path}: 'tune_params' has no list of values for {missing[0]!r}")
+    for name in names:
+        for value in lists[name]:
+            if not is_value(value):
+                raise DataError(
+                    f"{path}: parameter {name} has the value {value!r}; numbers, text and truth "
+                    "values can be"
+                )
     try:
         space = SearchSpace({name: lists[name] for name in names})
     except ConfigError as error:
