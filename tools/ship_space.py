@@ -1,10 +1,8 @@
 """Puts a space that `leanline tune --algorithm brute-force` measured into the package.
 
-python tools/ship_space.py runs/convolution convolution-pocl "on a machine with other work"
+python tools/ship_space.py runs/convolution convolution-pocl "PoCL, one thread, an idle machine"
 
-The note says what a reader of the times has to know. On a machine that does other work the median
-of a configuration's runs says more about that work than about the kernel: the time in the file is
-that of its fastest run, and all runs that are kept are there too.
+The note says what a reader of the times has to know.
 """
 
 import dataclasses
@@ -22,11 +20,7 @@ def main(folder: Path, name: str, note: str) -> None:
     missing = set(measured.space.valid_codes().tolist()) - set(measured.codes.tolist())
     if missing:
         sys.exit(f"{len(missing)} configurations of {folder} are not measured")
-    shipped = dataclasses.replace(
-        measured,
-        times=measured.samples.min(axis=1).astype("float64"),
-        about={**measured.about, "statistic": "fastest of the runs", "note": note},
-    )
+    shipped = dataclasses.replace(measured, about={**measured.about, "note": note})
     SPACES.mkdir(exist_ok=True)
     write_measurements(shipped, SPACES / f"{name}.parquet", "parquet")
 

@@ -14,6 +14,8 @@ from torch import nn
 
 from leanline.compaction import compact
 from leanline.errors import ConfigError, ModelError
+from leanline.kernels.plan import edges_of
+from leanline.kernels.schedule import schedule
 from leanline.models import MSD, UNet4
 from leanline.runtime import compile, trials, tune
 from leanline.runtime.choose import Choice, usual
@@ -74,6 +76,18 @@ def test_every_configuration_computes_the_model(name: str) -> None:
             assert_close(network(*plan.inputs), want, str(configuration))
 
 
+def test_planes_that_are_read_once_are_added_up_one_by_one() -> None:
+    """Each layer of an MS-D network reads all planes, for its one filter; a U-Net's for many."""
+    for model, want in ((MSD(6, 1, 2), {1}), (UNet4(1, 2, width=4), {4})):
+        found = set()
+        for region in regions(tunable(randomise(model, 1)).make({})):
+            program = region.planes.program
+            groups = schedule(program).groups
+            of_many = np.diff(program.steps[groups[:, 0], 2:4]).ravel() > 1  # not the first layer
+            found |= set(edges_of(program, groups)[of_many].tolist())
+        assert found == want
+
+
 def test_the_space_holds_what_changes_the_network() -> None:
     assert set(tunable(small(), dense=4).space.names) == {
         "threshold", "tiles", "edges", "ahead", "head_planes", "threads",
@@ -132,7 +146,7 @@ def search(
 
 
 def hilly(tiling: Any, threads: int) -> float:
-    return 10.0 + abs(tiling.edges - 2) + 3 * (tiling.ahead != 1) + 2 * (threads == 2)
+    return 10.0 + abs(tiling.edges - 2) + 3 * (tiling.ahead != 2) + 2 * (threads == 2)
 
 
 def test_finds_the_faster_plan_within_the_budget(
@@ -141,7 +155,7 @@ def test_finds_the_faster_plan_within_the_budget(
     found, best, _ = search(monkeypatch, tmp_path, hilly)
     assert found.configuration is not None
     (region,) = regions(best)
-    assert (region.planes.program.tiling.edges, region.planes.program.tiling.ahead) == (2, 1)
+    assert (region.planes.program.tiling.edges, region.planes.program.tiling.ahead) == (2, 2)
     assert region.planes.threads == 1
     assert found.evaluations == found.fresh <= 60 < found.size
     assert found.speedup == found.low == 17 / 10
@@ -220,15 +234,15 @@ def test_a_leader_that_others_measured_and_that_fails_now_is_left_out(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     before, _, _ = search(monkeypatch, tmp_path, hilly)
-    assert before.configuration is not None and before.configuration["ahead"] == 1
+    assert before.configuration is not None and before.configuration["ahead"] == 2
 
     def agree(network: nn.Module) -> None:
         (region,) = regions(network)
-        if region.planes.program.tiling.ahead == 1:
+        if region.planes.program.tiling.ahead == 2:
             raise ModelError("something else")
 
     found, _, _ = search(monkeypatch, tmp_path, hilly, agree=agree)
-    assert found.configuration is None or found.configuration["ahead"] != 1
+    assert found.configuration is None or found.configuration["ahead"] != 2
 
 
 def test_nothing_to_tune(tmp_path: Path) -> None:

@@ -59,9 +59,9 @@ def _band(height, member, members):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(nogil=True, cache=True)
-def _run_band(program, places, numbers, planes, first, last, band):  # type: ignore[no-untyped-def]
-    """Some steps on one of several bands of rows; other arguments as in `forward_image`."""
-    steps, windows, from_grids, to_grids, taps_at, _, _, _, (together, ahead) = program
+def _run_band(program, places, numbers, planes, first, last, together, band):  # type: ignore[no-untyped-def]
+    """Some steps of a group on one of several bands of rows; the rest as in `forward_image`."""
+    steps, windows, from_grids, to_grids, taps_at, _, _, _, (_, ahead) = program
     at, source, _, _, grids, _, _ = places
     taps, bias, _, _ = numbers
     # plain integers: Numba would compile all again for tuples that hold literal ones
@@ -95,8 +95,8 @@ def forward_image(program, places, numbers, planes, out, team):  # type: ignore[
         program: steps; windows; grid read by each step; grid of each step's plane; where each
             step's taps begin; groups of steps (first, last excluded), between which threads meet;
             bands of rows that each group is done in; parts of the head (groups before it, first
-            and last column); edges that a tile adds up at a time, and how many ahead it calls into
-            the cache.
+            and last column); edges that a tile of each group adds up at a time, and how many ahead
+            it calls into the cache.
         places: offset of each plane, of each edge's source plane, of the planes that the head
             reads (always pixel (0, 0)); offset of each of the head's outputs in ``out``; the
             grids; the head's grid; how borders are filled.
@@ -106,7 +106,7 @@ def forward_image(program, places, numbers, planes, out, team):  # type: ignore[
         team: int64 counter for `meet`, number of this thread, number of threads. Several threads
             need a program without filled borders.
     """
-    steps, _, _, _, _, groups, bands, chunks, _ = program
+    steps, _, _, _, _, groups, bands, chunks, (edges, _) = program
     at, _, head_source, head_targets, grids, head_grid, mode = places
     _, _, head, head_bias = numbers
     counter, member, members = team
@@ -118,14 +118,17 @@ def forward_image(program, places, numbers, planes, out, team):  # type: ignore[
             if group:
                 meet(counter, members)
             first, last = groups[group]
+            together = edges[group]
             if mode == ZEROS:
                 parts = bands[group]
                 for part in range(parts):
                     band = (member * parts + part, members * parts)
-                    _run_band(program, places, numbers, planes, first, last, band)
+                    _run_band(program, places, numbers, planes, first, last, together, band)
             else:
                 for step in range(first, last):
-                    _run_band(program, places, numbers, planes, step, step + one, (zero, one))
+                    _run_band(
+                        program, places, numbers, planes, step, step + one, together, (zero, one)
+                    )
                     grid = grids[program[3][step]]
                     if grid[BORDER]:
                         fill_border(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from leanline.kernels.gradients import Gradients, data_gradients
@@ -14,6 +16,7 @@ from leanline.kernels.schedule import Schedule, schedule
 from leanline.kernels.steps import HEIGHT
 
 WORTH = 2  # edges a plane, from which on it is read often enough
+TOGETHER = 4  # edges that are added up at a time where planes are read that often
 LEAST_ROWS = 8  # of a band, times the dilation: the height of the tallest tile
 ROW_GAP = 5  # column of a `Window`
 
@@ -49,7 +52,7 @@ class Plan:
             order.groups,
             bands_of(program, order.groups, places.grids),
             order.chunks,
-            (program.tiling.edges, program.tiling.ahead),
+            (edges_of(program, order.groups), program.tiling.ahead),
         )
         self.offsets = (
             places.at,
@@ -133,6 +136,18 @@ def _all_apart(program: PlaneProgram) -> np.ndarray:
     return slots
 
 
+def edges_of(program: PlaneProgram, groups: Table) -> Ids:
+    """How many edges each group's tiles add up at a time.
+
+    Planes that are read once come from memory, which is fastest where few rows are read in turn;
+    those that are read often are in the cache, and then loads and stores count.
+    """
+    if program.tiling.edges:
+        return np.full(len(groups), program.tiling.edges, np.int64)
+    often = [reads >= WORTH * planes.size for reads, planes in _reads(program, groups)]
+    return np.where(often, TOGETHER, 1).astype(np.int64)
+
+
 def bands_of(program: PlaneProgram, groups: Table, grids: Table) -> Ids:
     """Into how many bands of rows each group's work is cut.
 
@@ -142,15 +157,21 @@ def bands_of(program: PlaneProgram, groups: Table, grids: Table) -> Ids:
     bands = np.ones(len(groups), np.int64)
     if not program.tiling.band_bytes:
         return bands
-    for index, (first, last) in enumerate(groups.tolist()):
-        steps = program.steps[first:last]
-        edges = program.source[steps[0, FIRST] : steps[-1, LAST]]
-        planes = np.unique(edges)
-        if edges.size < WORTH * planes.size:
+    for index, (reads, planes) in enumerate(_reads(program, groups)):
+        if reads < WORTH * planes.size:
             continue
+        steps = program.steps[slice(*groups[index])]
         height, _, stride, _ = grids[program.grid[planes]].T
         rows = int(grids[program.grid[steps[:, PLANE]], HEIGHT].min())
         least = LEAST_ROWS * int(program.windows[steps[:, WINDOW], ROW_GAP].max())
         fitting = -(-int((4 * height * stride).sum()) // program.tiling.band_bytes)
         bands[index] = max(min(fitting, rows // least), 1)
     return bands
+
+
+def _reads(program: PlaneProgram, groups: Table) -> Iterator[tuple[int, Ids]]:
+    """Of each group how often its steps read planes, and which."""
+    for first, last in groups.tolist():
+        steps = program.steps[first:last]
+        edges = program.source[steps[0, FIRST] : steps[-1, LAST]]
+        yield edges.size, np.unique(edges)

@@ -13,7 +13,8 @@ class Tiling:
 
     Attributes:
         edges: filters that a tile of a 3x3 convolution adds up before the next tile of the row;
-            more of them save loads and stores, fewer read fewer rows in turn.
+            more of them save loads and stores, fewer read fewer rows in turn; 0: where planes are
+            read about once before the next ones are there, one, else four.
         ahead: while a tile adds up one filter, the rows of the filter that comes so many later are
             called into the cache; 0: none are.
         band_bytes: the rows of all planes that a group of steps reads are at most so many bytes
@@ -22,14 +23,14 @@ class Tiling:
         head_planes: planes that the final layer adds up in one go, soon after they are computed.
     """
 
-    edges: int = 4
-    ahead: int = 0
+    edges: int = 0
+    ahead: int = 1
     band_bytes: int = 1 << 19
     head_planes: int = 8
 
     def check(self) -> None:
         """Raise ModelError for what no kernel can run."""
-        least = {"edges": 1, "ahead": 0, "band_bytes": 0, "head_planes": 1}
+        least = {"edges": 0, "ahead": 0, "band_bytes": 0, "head_planes": 1}
         for field in fields(self):
             value = getattr(self, field.name)
             if not isinstance(value, int) or not least[field.name] <= value < 1 << 40:

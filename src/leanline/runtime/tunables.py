@@ -23,7 +23,7 @@ from torch import Tensor, fx, nn
 from leanline.compaction.structure import run, tensors_of
 from leanline.kernels.conv3 import SHAPES
 from leanline.kernels.layout import Places
-from leanline.kernels.plan import bands_of
+from leanline.kernels.plan import bands_of, edges_of
 from leanline.kernels.program import FIRST, LAST, PlaneProgram, Sizes
 from leanline.kernels.schedule import schedule
 from leanline.kernels.tiling import UNTUNED, Tiling
@@ -38,7 +38,7 @@ from leanline.tuning.space import Configuration, Value
 EVERYWHERE = 1e9
 """A threshold that lets every convolution run on the kernels."""
 THRESHOLDS = (0.5, 0.7, 0.85, 1.0, 1.2, 1.5, EVERYWHERE)
-EDGES = (1, 2, 3, 4, 6, 8, 16)
+EDGES = (0, 1, 2, 3, 4, 6, 8, 16)
 AHEAD = (0, 1, 2)
 BAND_KIB = (0, 64, 128, 256, 512, 1024, 2048)
 HEAD_PLANES = (4, 8, 16, 32, 128)
@@ -124,8 +124,12 @@ class Tunable:
         values: dict[str, Sequence[Value]] = {
             "threshold": self._thresholds,
             "tiles": self._tiles,
-            "edges": [n for n in EDGES if n <= max(widest, UNTUNED.edges)],
-            "ahead": [n for n in AHEAD if n < max(widest, 1)],
+            "edges": _telling(
+                [n for n in EDGES if n <= max(widest, 1)],
+                UNTUNED.edges,
+                lambda n: _edges(found, int(n)),
+            ),
+            "ahead": _telling(AHEAD, UNTUNED.ahead, lambda n: n if n < widest else 0),
             "band_kib": _telling(
                 BAND_KIB, UNTUNED.band_bytes >> 10, lambda kib: _bands(found, int(kib) << 10)
             ),
@@ -223,6 +227,12 @@ def _sizes(network: nn.Module, inputs: tuple[Any, ...]) -> list[tuple[PlaneProgr
 
 def _widest(program: PlaneProgram) -> int:
     return int((program.steps[:, LAST] - program.steps[:, FIRST]).max(initial=0))
+
+
+def _edges(found: Sequence[tuple[PlaneProgram, Sizes]], count: int) -> list[list[int]]:
+    """How many edges each region's groups add up at a time."""
+    cut = [dataclasses.replace(program, tiling=Tiling(edges=count)) for program, _ in found]
+    return [edges_of(program, schedule(program).groups).tolist() for program in cut]
 
 
 def _bands(found: Sequence[tuple[PlaneProgram, Sizes]], size: int) -> list[list[int]]:
