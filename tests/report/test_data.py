@@ -7,7 +7,7 @@ import torch
 from leanline import pruning
 from leanline.errors import CheckpointError, RunError
 from leanline.records.run import RunFolder
-from leanline.report.data import read
+from leanline.report.reading import read
 from leanline.report.sentences import headline, more_results
 
 from .folders import (

@@ -9,8 +9,8 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
 from leanline.report import pictures
-from leanline.report.data import read
 from leanline.report.gallery import background_share, make_gallery
+from leanline.report.reading import read
 
 from .folders import SIZE, add_evidence, add_tensors, labels, make_demo, make_prune
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from leanline.report import metrics
-from leanline.report.data import read
+from leanline.report.reading import read
 from leanline.report.series import accuracy_data, matrices, speed_data, training_data
 
 from .folders import FILTERS, TIMES, add_evidence, add_tensors, make_demo, make_prune, make_train

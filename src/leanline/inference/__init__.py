@@ -1,7 +1,9 @@
 """A network on folders, stacks and volumes: streamed, resumed, cut into tiles where too large."""
 
-from leanline.inference.apply import Applied, ApplyConfig, apply
+from leanline.inference.applied import Applied
+from leanline.inference.apply import apply
 from leanline.inference.cluster import apply_on_cluster
+from leanline.inference.config import ApplyConfig
 from leanline.inference.receptive_field import ReceptiveField, receptive_field
 from leanline.records.cluster import Cluster
 

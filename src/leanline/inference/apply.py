@@ -7,17 +7,19 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from leanline.data import Normalisation, volumes
+from leanline.data import volumes
 from leanline.data.volumes import Layout, Place, Sink, Source
 from leanline.errors import ConfigError, RunError
 from leanline.inference import tiles, values
+from leanline.inference.applied import Applied
+from leanline.inference.config import ApplyConfig
 from leanline.inference.engine import Engine
 from leanline.inference.journal import Journal
 from leanline.inference.work import Done, How, Job, Work, layout_of, split_jobs
@@ -32,96 +34,6 @@ FAR = 10.0
 """Standard deviations between the mean of a slice and of the training pictures that are odd."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ApplyConfig:
-    """How a network is applied.
-
-    Attributes:
-        output: one of `leanline.inference.values.OUTPUTS`; None takes labels or a picture, by the
-            network's output channels.
-        scale: the normalisation that the network was trained with; None gives it the values of the
-            files.
-        backend: of `leanline.compile`.
-        threads: of the kernels; by default as many as PyTorch uses.
-        batch: slices in one call; by default one a thread, as far as the memory goes.
-        tile: pixels of a tile's side, for pictures that are larger; by default pictures are cut
-            where computing one would take more than `memory`, into tiles as large as that allows.
-        memory: what computing may take, in GB, beside the slices on their way.
-        resume: whether a half-finished output may be gone on with.
-        commit: seconds between two notes of what is done; a killed run repeats so much.
-    """
-
-    output: str | None = None
-    scale: Normalisation | None = None
-    backend: str = "auto"
-    threads: int | None = None
-    batch: int | None = None
-    tile: int | None = None
-    memory: float = 2.0
-    resume: bool = True
-    commit: float = 1.0
-
-    def __post_init__(self) -> None:
-        for name in ("threads", "batch", "tile"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"ApplyConfig({name}={value}): must be at least 1")
-        if not self.memory > 0:
-            raise ConfigError(f"ApplyConfig(memory={self.memory}): must be above 0")
-        if self.output is not None and self.output not in values.OUTPUTS:
-            raise ConfigError(
-                f"ApplyConfig(output={self.output!r}): must be one of {', '.join(values.OUTPUTS)}"
-            )
-        if self.scale is not None and not self.scale.std > 0:
-            raise ConfigError(f"ApplyConfig(scale={self.scale}): the deviation must be above 0")
-
-    @property
-    def pair(self) -> tuple[float, float] | None:
-        """Mean and standard deviation of the normalisation."""
-        return None if self.scale is None else (float(self.scale.mean), float(self.scale.std))
-
-
-@dataclass(frozen=True)
-class Applied:
-    """What came of it.
-
-    Attributes:
-        out: the output.
-        slices: of the volume.
-        found: of those, how many an earlier run had done.
-        how: how it was computed; None where everything had been done.
-        overlap: pixels that tiles overlap by above, below, on the left and on the right; None
-            where nothing was cut.
-        done: what this run computed, and where the time went.
-        ready: seconds before the first slice, in which the network was traced, compacted and
-            compiled.
-    """
-
-    out: str
-    slices: int
-    found: int
-    how: How | None
-    overlap: tuple[int, int, int, int] | None = None
-    done: Done = field(default_factory=Done)
-    ready: float = 0.0
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, with slices per second and the share of the time in the network."""
-        times = self.done.times
-        return {
-            "out": self.out,
-            "slices": self.slices,
-            "found": self.found,
-            "computed": self.done.slices,
-            "not_finite": self.done.not_finite,
-            "how": None if self.how is None else self.how.to_dict(),
-            "overlap": self.overlap,
-            "seconds": {"ready": self.ready, **asdict(times)},
-            "slices_per_second": self.done.slices / times.seconds if times.seconds else None,
-            "network_share": times.network / times.seconds if times.seconds else None,
-        }
 
 
 def apply(

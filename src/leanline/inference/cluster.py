@@ -11,7 +11,9 @@ from torch import nn
 
 from leanline.data import volumes
 from leanline.data.volumes import Layout, Place
-from leanline.inference.apply import Applied, ApplyConfig, Task, opened
+from leanline.inference.applied import Applied
+from leanline.inference.apply import Task, opened
+from leanline.inference.config import ApplyConfig
 from leanline.inference.engine import Engine
 from leanline.inference.work import Done, How, Job, Work
 from leanline.records.cluster import Cluster, connect

@@ -5,6 +5,7 @@ of a figure, the draw functions only draw, and `build` writes the page.
 """
 
 from leanline.report.build import FILE, build
-from leanline.report.data import Report, Run, read
+from leanline.report.data import Report, Run
+from leanline.report.reading import read
 
 __all__ = ["FILE", "Report", "Run", "build", "read"]

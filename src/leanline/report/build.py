@@ -12,10 +12,11 @@ from markupsafe import Markup
 
 from leanline.records.atomic import write_text
 from leanline.report import figures, sentences, series, tables
-from leanline.report.data import Report, read
+from leanline.report.data import Report
 from leanline.report.evidence import Evidence
 from leanline.report.gallery import make_gallery
 from leanline.report.metrics import power_of_ten, significant
+from leanline.report.reading import read
 from leanline.report.svg import draw_svg
 from leanline.types import PathLike
 from leanline.version import __version__
