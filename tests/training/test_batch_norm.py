@@ -1,10 +1,14 @@
 """Batch-norm statistics against those computed by hand."""
 
+import inspect
+
 import torch
 from torch import nn
 
+from leanline.cli.prune import prune
 from leanline.training import Retrain, TrainingConfig
 from leanline.training.batch_norm import reestimate
+from leanline.training.retrain import BATCH_NORM_BATCHES
 
 from .small_data import Blobs
 
@@ -74,3 +78,9 @@ def test_retraining_measures_before_it_trains_and_repeats():
     assert models[1][1].running_mean.abs().sum() > 0
     for name, value in models[1].state_dict().items():
         assert torch.equal(value, models[2].state_dict()[name]), name
+
+
+def test_measured_anew_unless_told_otherwise():
+    """The command's default is that of Python."""
+    of_command = inspect.signature(prune).parameters["batch_norm_batches"].default
+    assert Retrain(Blobs()).batch_norm_batches == of_command == BATCH_NORM_BATCHES > 0

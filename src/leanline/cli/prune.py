@@ -120,6 +120,14 @@ def prune(
     ] = None,
     batch_size: options.BatchSize = None,
     lr: options.LearningRate = None,
+    batch_norm_batches: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Training batches on which running means and variances are measured anew after "
+            "each selection; 0: they follow with retraining.",
+        ),
+    ] = 8,
     pictures: options.Pictures = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the order of the pictures.")] = 0,
     threads: options.Threads = None,
@@ -159,6 +167,7 @@ def prune(
             config,
             pictures=pictures,
             forward=forward_on_kernels(origin.data),
+            batch_norm_batches=batch_norm_batches,
         )
         network = copy.deepcopy(origin.network)
         with run_log(running, out, resume):

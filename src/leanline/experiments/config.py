@@ -17,6 +17,7 @@ from leanline.errors import ConfigError
 from leanline.pruning import Schedule
 from leanline.records.settings import coerce, nearest
 from leanline.training import TrainingConfig
+from leanline.training.retrain import BATCH_NORM_BATCHES
 
 PARTS = ("curves", "speed", "structure", "pictures", "networks")
 """What an experiment may show: Figure 4.3, Figure 4.4, Figure A2, Figure A1, Table 4.1."""
@@ -34,6 +35,7 @@ class Fitting:
         lr: step size.
         lr_schedule: "constant" or "cosine".
         every: of training: steps between two evaluations.
+        batch_norm_batches: of retraining: see `leanline.training.Retrain`.
     """
 
     iterations: int | None = None
@@ -43,6 +45,7 @@ class Fitting:
     lr: float = 1e-3
     lr_schedule: str = "constant"
     every: int = 200
+    batch_norm_batches: int = BATCH_NORM_BATCHES
 
     def __post_init__(self) -> None:
         if (self.iterations is None) == (self.epochs is None):
@@ -55,6 +58,10 @@ class Fitting:
             raise ConfigError(f"every={self.every}: must be at least 1")
         if not 0 <= self.growth <= 1:
             raise ConfigError(f"growth={self.growth}: must be between 0 and 1")
+        if self.batch_norm_batches < 0:
+            raise ConfigError(
+                f"batch_norm_batches={self.batch_norm_batches}: must not be negative"
+            )
         self.training(seed=0, pictures=1)
 
     def training(self, seed: int, pictures: int, accelerator: str = "cpu") -> TrainingConfig:

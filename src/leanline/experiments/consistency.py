@@ -56,6 +56,7 @@ def _pruned(cell: Cell, recorded: Mapping[str, Any]) -> dict[str, Any]:
         "finetune": {
             "training": asdict(fitting.training(cell.seed, pictures, accelerator)),
             "growth": fitting.growth,
+            "batch_norm_batches": fitting.batch_norm_batches,
             "pictures": data.val_pictures,
         },
     }

@@ -107,6 +107,7 @@ def _prune(cell: Cell) -> None:
         pictures=pair.data_config.val_pictures,
         forward=_forward(pair, chosen.example()),
         growth=fitting.growth,
+        batch_norm_batches=fitting.batch_norm_batches,
     )
     model = pair.dense().to(config.accelerator)
     example = chosen.example().to(config.accelerator)

@@ -13,6 +13,9 @@ from leanline.training.fabric import Forward, as_it_is
 from leanline.training.loop import Trainer
 from leanline.training.losses import Loss
 
+BATCH_NORM_BATCHES = 8
+"""On how many training batches batch norms are measured anew by default."""
+
 
 @runtime_checkable
 class Kept(Protocol):
@@ -45,7 +48,8 @@ class Retrain:
             Algorithm 1, 1 about the same arithmetic.
         batch_norm_batches: before a stage is trained, the running mean and variance of batch norms
             are measured anew on so many training batches, for pruning changes them at once; 0
-            leaves them to training, whose moving average follows within some tens of steps.
+            leaves them to training, whose moving average follows within some tens of steps. Networks
+            without batch norms are not run.
 
     Raises:
         ConfigError: a negative number of batches, growth outside [0, 1], or with a step size that
@@ -61,7 +65,7 @@ class Retrain:
         forward: Forward = as_it_is,
         loss: Loss | None = None,
         growth: float = 0.0,
-        batch_norm_batches: int = 0,
+        batch_norm_batches: int = BATCH_NORM_BATCHES,
     ) -> None:
         self.dataset = dataset
         self.config = config or TrainingConfig()
