@@ -48,8 +48,7 @@ class Retrain:
             Algorithm 1, 1 about the same arithmetic.
         batch_norm_batches: before a stage is trained, the running mean and variance of batch norms
             are measured anew on so many training batches, for pruning changes them at once; 0
-            leaves them to training, whose moving average follows within some tens of steps. Networks
-            without batch norms are not run.
+            leaves them to training, whose moving average follows within some tens of steps.
 
     Raises:
         ConfigError: a negative number of batches, growth outside [0, 1], or with a step size that
