@@ -59,9 +59,7 @@ class Fitting:
         if not 0 <= self.growth <= 1:
             raise ConfigError(f"growth={self.growth}: must be between 0 and 1")
         if self.batch_norm_batches < 0:
-            raise ConfigError(
-                f"batch_norm_batches={self.batch_norm_batches}: must not be negative"
-            )
+            raise ConfigError(f"batch_norm_batches={self.batch_norm_batches}: must not be negative")
         self.training(seed=0, pictures=1)
 
     def training(self, seed: int, pictures: int, accelerator: str = "cpu") -> TrainingConfig:
