@@ -234,3 +234,8 @@ def in_process(delay: float = 0.0):
 
     space = tuning.SearchSpace({"a": list(range(8)), "b": list(range(8)), "c": [0, 1, 2]})
     return tuning.Callable(measure, space, "in_process")
+
+
+def misnamed():
+    """Another kernel than `in_process`, with another space."""
+    return tuning.Callable(known_time, tuning.SearchSpace({"d": [1, 2]}), "misnamed")

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from leanline import tuning
+from leanline.cli.tune import _gist
 from tuning_kernels import needs_opencl
 
 SMALL = {
@@ -71,12 +72,32 @@ def test_own_kernels_tune(leanline, tmp_path):
     assert "out of resources" in shown
     about = json.loads((out / "kernel.json").read_text())
     assert about["kernel"] == "in_process"
+    # a search that misses the best of the folder says that it is there
+    assert "another search" not in shown
+    missed = leanline("tune", "tuning_kernels:in_process", "--out", out, "--budget", 2).stdout
+    assert "another search into this folder measured less: " in missed
+    # the folder stands for its space
+    call = ["tune-bench", out, "--optimisers", "random-sampling,FirstMLS"]
+    bench = leanline(*call, "--budgets", 4, "--runs", 2, "--out", tmp_path / "bench", "--json")
+    assert bench.code == 0, bench.stderr
+    assert bench.json["runs"] == 2 * 2
+    # of another kernel only that is told
+    other = leanline("tune", "tuning_kernels:misnamed", "--out", out)
+    assert 'kernel was "in_process", now "misnamed". Choose' in other.stderr
+
+
+def test_of_a_compiler_the_error_is_shown():
+    said = "RuntimeError: " + 20 * "clBuildProgram failed: " + "error: a.cl:1:2: no variable 'x'"
+    assert _gist(said) == "error: a.cl:1:2: no variable 'x'"
+    assert _gist("OutOfMemory") == "OutOfMemory"
+    assert len(_gist(1000 * "a")) < 210
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["convolutoin"], "did you mean 'convolution'"),
+        (["tuning_kernels:nothing", "--algorithm", "climb"], "there is no optimiser 'climb'"),
         (["gemm", "--set", "width=3"], "has no setting 'width'"),
         (["gemm", "--set", "m=three"], "must be a whole number"),
         (["gemm", "--values", "MWG=17"], "MWG has no value '17'"),
@@ -100,4 +121,4 @@ def test_no_such_device(leanline, tmp_path):
     needs_opencl()
     outcome = leanline("tune", *arguments("gemm"), "--device", 77, "--out", tmp_path / "run")
     assert outcome.code == 1
-    assert "there is no OpenCL device 0:77" in outcome.stderr
+    assert "there is no OpenCL device 0:77 (platform:device); there are 0:0 " in outcome.stderr

@@ -1,10 +1,12 @@
 """Tuning into a folder: what is kept, looked up, and written for the benchmark."""
 
+import inspect
+
 import numpy as np
 import pytest
 
 from leanline import tuning
-from leanline.errors import RunError
+from leanline.errors import ConfigError, RunError
 from leanline.tuning.measuring.journal import LINES
 from tuning_kernels import in_process, known_time
 
@@ -73,3 +75,11 @@ def test_another_size_is_refused(tmp_path):
     tuning.tune(objective, tuning.RandomSampling(), tmp_path, budget=3, settings={"n": 5})
     with pytest.raises(RunError, match=r"settings\.n was 5, now 6"):
         tuning.tune(objective, tuning.RandomSampling(), tmp_path, budget=3, settings={"n": 6})
+
+
+def test_what_cannot_be_minimised_is_told():
+    objective = in_process()
+    with pytest.raises(ConfigError, match=r"FirstILS was given as a class; FirstILS\(\) is wanted"):
+        inspect.unwrap(tuning.minimize)(objective, tuning.FirstILS, budget=3)
+    with pytest.raises(ConfigError, match=r"known_time.*Callable\(function, space\)"):
+        inspect.unwrap(tuning.minimize)(known_time, tuning.FirstILS(), budget=3)

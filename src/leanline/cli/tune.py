@@ -109,7 +109,7 @@ def tune(
         from leanline.tuning.kernels.registry import KernelChoice, read_values
         from leanline.tuning.measuring.gpu_kernels import Device
         from leanline.tuning.measuring.timing import TimingPolicy
-        from leanline.tuning.optimisers.named import optimiser_named
+        from leanline.tuning.optimisers.named import optimiser_class, optimiser_named
         from leanline.tuning.paper_spaces import PAPER_SPACES, paper_space
         from leanline.tuning.tuned import tune as tune_kernel
 
@@ -129,8 +129,9 @@ def tune(
             choice = replace(choice, values=kept)
         elif listed:
             raise ConfigError(f"--values is for leanline's kernels; {kernel} has its own lists")
+        searched = optimiser_class(algorithm)  # before a reference is computed, which takes long
         made, resolved = choice.make()
-        everything = algorithm.replace("-", "").lower() == "bruteforce"
+        everything = searched.__name__ == "BruteForce"
         count = budget or (len(made.space.valid_codes()) if everything else 100)
         optimiser = optimiser_named(algorithm, count)
         running.resumable = out
@@ -187,7 +188,7 @@ def _text(tuned: "Tuned") -> str:
         f"{tuned.about.get('device') or 'this machine'}; {failed} failed; {trace.ended}"
     ]
     for reason, count in tuned.failures.items():
-        lines.append(f"  {reason}: {count} ({tuned.details[reason][:100] or 'nothing was said'})")
+        lines.append(f"  {reason}: {count} ({_gist(tuned.details[reason])})")
     rows: list[dict[str, Any]] = []
     for code, each in trace.spreads.items():
         low, high = each.quartiles
@@ -200,5 +201,19 @@ def _text(tuned: "Tuned") -> str:
     elif math.isfinite(trace.best_time):
         best = ", ".join(f"{name}={value}" for name, value in (trace.best_config or {}).items())
         lines.append(f"{number(trace.best_time)} ms: {best}")
+    known = tuned.measurements
+    earlier = int(known.codes[known.times.argmin()])
+    if known.best_time < trace.best_time and earlier not in trace.codes:
+        said = ", ".join(f"{name}={value}" for name, value in trace.space.decode(earlier).items())
+        lines.append(
+            f"another search into this folder measured less: {number(known.best_time)} ms, {said}"
+        )
     lines.append(f"all measurements: {tuned.folder / 'space.parquet'}")
     return "\n".join(lines)
+
+
+def _gist(detail: str) -> str:
+    """What a terminal shows of a failure: of a compiler's output, from its first error on."""
+    at = detail.find(" error: ")
+    said = detail if at < 0 else detail[at + 1 :]
+    return said if len(said) <= 200 else said[:200] + " ..."

@@ -76,7 +76,8 @@ def tune_plan(
         if trial is None:
             fresh += 1
             trial = _try(lambda: tunable.make(configuration), untuned, agree, inputs)
-            log.info("%s: %s", configuration, trial.failed or f"{trial.relative:.3f}")
+            said = trial.failed or f"{trial.relative:.3f} of the untuned time"
+            log.info("%s: %s", configuration, said)
             trials.put(code, trial)
         return trial.relative
 

@@ -38,10 +38,14 @@ class Tuned:
     seconds: float
 
     def __str__(self) -> str:
-        said = ", ".join(f"{name}={value}" for name, value in (self.configuration or {}).items())
+        gain = f"{self.speedup:.3f}x (at least {self.low:.3f}x)"
+        if self.configuration is None:
+            said = f"the untuned plan stays, as nothing was surely faster: at best {gain}"
+        else:
+            named = (f"{name}={value}" for name, value in self.configuration.items())
+            said = f"{gain} with {', '.join(named)}"
         return (
-            f"{self.speedup:.3f}x (at least {self.low:.3f}x) with {said or 'the untuned plan'}; "
-            f"{self.evaluations} of {self.size} configurations, {self.fresh} measured now, "
+            f"{said}; {self.evaluations} of {self.size} configurations, {self.fresh} measured now, "
             f"{self.seconds:.0f} s"
         )
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from leanline.errors import ConfigError
 from leanline.tuning.measuring.sampled import Sampled
 from leanline.tuning.measuring.settle import settle
 from leanline.tuning.objectives import Objective
@@ -42,6 +45,16 @@ def minimize(
     Raises:
         ConfigError: A setting is wrong, or nothing meets the constraints.
     """
+    given: Any = optimiser
+    if isinstance(given, type):
+        raise ConfigError(
+            f"the optimiser {given.__name__} was given as a class; {given.__name__}() is wanted"
+        )
+    if not isinstance(objective, Objective):
+        raise ConfigError(
+            f"{objective!r} was given to be minimised; a kernel, Replay, or Callable(function, "
+            "space) of leanline.tuning is wanted"
+        )
     problem = Problem(objective, budget, protocol=protocol)
     optimiser.run(problem, seeds_of(seed, 1))
     gate = problem.gate

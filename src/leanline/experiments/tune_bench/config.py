@@ -87,6 +87,8 @@ def contestants(names: Sequence[str]) -> dict[str, Contestant]:
 def space_files(given: Sequence[PathLike]) -> tuple[Path, ...]:
     """Files of spaces: those given, those in the folders given, or those of leanline.
 
+    A folder of `leanline tune` stands for the one space that it measured.
+
     Raises:
         ConfigError: There is no such file or folder, or none was given and leanline has none.
     """
@@ -100,7 +102,9 @@ def space_files(given: Sequence[PathLike]) -> tuple[Path, ...]:
         return embedded
     files: list[Path] = []
     for path in map(Path, given):
-        if path.is_dir():
+        if (path / "measured.jsonl").is_file() and (path / "space.parquet").is_file():
+            files.append(path / "space.parquet")  # of `leanline tune`, which writes it thrice
+        elif path.is_dir():
             inside = sorted(each for each in path.iterdir() if each.name.endswith(SUFFIXES))
             if not inside:
                 raise ConfigError(f"{path} holds no space: no file {', '.join(SUFFIXES)}")

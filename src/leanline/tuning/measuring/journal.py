@@ -67,10 +67,14 @@ class Journal:
             file = self.path / KERNEL
             if not file.exists():
                 write_text(file, canonical(wanted, indent=2) + "\n")
-            differences = describe_difference(_header(file), wanted)
+            recorded = _header(file)
+            differences = describe_difference(recorded, wanted)
         if differences:
+            told = differences
+            if "kernel" in recorded and recorded["kernel"] != wanted.get("kernel"):
+                told = [each for each in differences if each.startswith("kernel ")]
             raise RunError(
-                f"{self.path} holds measurements of something else: {'; '.join(differences)}. "
+                f"{self.path} holds measurements of something else: {'; '.join(told)}. "
                 "Choose another folder"
             )
         self.refresh()

@@ -90,7 +90,12 @@ def _check_opencl(platform: int, device: int) -> None:
         )
     listed = [[each.name for each in one.get_devices()] for one in platforms]
     if platform >= len(listed) or device >= len(listed[platform]):
-        raise RunError(f"there is no OpenCL device {platform}:{device}; there are {listed}")
+        there = ", ".join(
+            f"{of}:{at} {name}" for of, names in enumerate(listed) for at, name in enumerate(names)
+        )
+        raise RunError(
+            f"there is no OpenCL device {platform}:{device} (platform:device); there are {there}"
+        )
 
 
 class _KernelTunerBench(Bench):
