@@ -303,7 +303,7 @@ def write_rubbish(folder):
         (remove_partner, r"images.01.png has no partner: there is no picture '01' in .*labels"),
         (mix_sizes, r"mixed sizes: .*00.png has 12 x 16 pixels and .*03.png has 12 x 15"),
         (differ_from_target, r"01.png has 12 x 16 pixels but .*01.png has 11 x 16"),
-        (mix_channels, r"00.png has 1 channels and .*01.png has 3"),
+        (mix_channels, r"00.png has 1 channel\(s\) and .*01.png has 3"),
         (empty_folder, r"val.images holds no pictures"),
         (two_of_a_name, r"two pictures '00': 00.jpg and 00.png"),
         (write_rubbish, r"02.png cannot be read as a picture"),
