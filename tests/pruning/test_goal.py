@@ -266,7 +266,6 @@ def test_what_cannot_be_measured_is_refused_before_the_first_stage() -> None:
 def test_wrong_settings_are_refused() -> None:
     for make, text in (
         (lambda: Goal(()), "give rules"),
-        (lambda: Goal(AtFilters(3)), "give rules"),
         (lambda: Goal((drop(),), 0), "patience=0"),
         (lambda: AtSpeedup(1.0), "above 1"),
         (lambda: AtSpeedup(math.inf), "above 1"),
