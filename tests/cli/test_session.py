@@ -125,4 +125,10 @@ def test_tables():
         "    1  0.1235   yes",
         "   10     inf",
     ]
+    rows = [{"name": "a", "filters": 10}, {"name": "conv.weight", "filters": 5}]
+    assert table(rows, ["name", "filters"]).splitlines() == [
+        "name         filters",
+        "a                 10",
+        "conv.weight        5",
+    ]
     assert [number(value) for value in (None, False, 3, "a")] == ["", "", "3", "a"]

@@ -175,6 +175,45 @@ def test_labels_of_1_8_and_16_bits(tmp_path, pixels, want):
     assert read_labels(tmp_path / "l.png").tolist() == want
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["jpg", "png", "tif", "palette.png"])
+def test_pictures_and_labels_are_turned_as_exif_says(tmp_path, kind, orientation):
+    upright = np.zeros((16, 24), dtype=np.uint8)
+    upright[:8] = 100
+    upright[:8, :16] = 200
+    back = {  # how to lay a picture down that the orientation turns upright: by the EXIF standard
+        1: upright,
+        2: np.fliplr(upright),
+        3: np.rot90(upright, 2),
+        4: np.flipud(upright),
+        5: upright.T,
+        6: np.rot90(upright, 1),  # is to be turned clockwise
+        7: np.rot90(upright.T, 2),
+        8: np.rot90(upright, -1),
+    }[orientation]
+    exif = Image.Exif()
+    exif[274] = orientation
+    path = tmp_path / f"picture.{kind}"
+    picture = Image.fromarray(np.ascontiguousarray(back))
+    if kind == "palette.png":
+        picture.putpalette([value for grey in range(256) for value in (grey,) * 3])
+    picture.save(path, exif=exif)
+    header = read_header(path)
+    assert (header.height, header.width) == upright.shape
+    for channel in read_image(path):
+        np.testing.assert_allclose(channel, upright, atol=2)
+    if kind != "jpg":
+        np.testing.assert_array_equal(read_labels(path), upright)
+
+
+def test_a_turned_tiff_of_16_bit_colours_is_refused(tmp_path):
+    path = tmp_path / "picture.tif"
+    pixels = np.zeros((6, 8, 3), dtype=np.uint16)
+    tifffile.imwrite(path, pixels, photometric="rgb", extratags=[(274, "H", 1, 6, True)])
+    with pytest.raises(DataError, match="orientation 6"):
+        read_header(path)
+
+
 def test_labels_that_are_no_class_ids_are_refused(tmp_path):
     save(tmp_path / "a.jpg", np.zeros((4, 4), np.uint8))
     save(tmp_path / "b.png", np.zeros((4, 4, 3), np.uint8))
@@ -264,7 +303,7 @@ def write_rubbish(folder):
         (remove_partner, r"images.01.png has no partner: there is no picture '01' in .*labels"),
         (mix_sizes, r"mixed sizes: .*00.png has 12 x 16 pixels and .*03.png has 12 x 15"),
         (differ_from_target, r"01.png has 12 x 16 pixels but .*01.png has 11 x 16"),
-        (mix_channels, r"00.png has 1 channels and .*01.png has 3"),
+        (mix_channels, r"00.png has 1 channel\(s\) and .*01.png has 3"),
         (empty_folder, r"val.images holds no pictures"),
         (two_of_a_name, r"two pictures '00': 00.jpg and 00.png"),
         (write_rubbish, r"02.png cannot be read as a picture"),

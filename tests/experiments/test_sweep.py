@@ -186,6 +186,7 @@ def test_other_settings_are_refused(config, finished):
         ("training.iterations=8", "training.iterations was 16, now 8"),
         ("data.stripes.val_pictures=1", "pictures was null, now 1"),
         ("data.stripes.settings.flip=true", "data.settings.flip was not set, now true"),
+        ("data.stripes.name=folder:elsewhere", "elsewhere"),
         ("networks.msd4.settings.depth=5", "model.settings.depth was 4, now 5"),
     ],
 )
@@ -208,6 +209,21 @@ def test_more_stages_are_judged_where_their_weights_were_kept(config, finished, 
     outcome = run_experiment(wanted, folder, "tiny, small")
     assert len(outcome.failures) == 4
     assert all("has no weights" in str(error) for error in outcome.failures.values())
+
+
+def test_a_folder_that_is_not_said_and_a_metric_that_is_not_judged(config, finished, tmp_path):
+    with pytest.raises(ConfigError, match=r"--set data.camvid.name=camvid:FOLDER"):
+        run_experiment(load("camvid", "small"), tmp_path / "c", "camvid, small")
+    wanted = load(str(config), "small", ["data.stripes.metric=psnr", "parts=[]"])
+    outcome = run_experiment(wanted, tmp_path / "x", "tiny, small")
+    told = str(outcome.failures["msd4@stripes"])
+    assert re.search(r"data.stripes.metric is 'psnr', .* judged by loss, accuracy", told)
+    assert not (tmp_path / "x" / "runs" / "msd4@stripes" / "dense").exists()
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder)
+    run_experiment(wanted, folder, "tiny, small")
+    with pytest.raises(ConfigError, match="metric is 'psnr', and the results have accuracy"):
+        build_experiment(folder)
 
 
 def test_what_fails_is_told_and_what_depends_on_it_is_not_begun(config, tmp_path):

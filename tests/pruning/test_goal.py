@@ -168,7 +168,7 @@ def test_a_target_ends_the_run_and_limits_hold(monkeypatch, tmp_path) -> None:
     assert threads == [2, 2, 2]
     outcome = goal.outcome(stages)
     assert (outcome.deliver, outcome.finished) == (3, True)
-    assert "11.0 times as fast (wanted: 10)" in outcome.reason
+    assert "11.0 times as fast (wanted: at least 10)" in outcome.reason
     assert "accuracy 0.885, 0.015 worse (allowed: 0.02)" in outcome.reason
     assert same(model, straight()[3])
     # what was measured is read, not measured again: `speeds` has one value left
@@ -253,7 +253,9 @@ def test_what_cannot_be_measured_is_refused_before_the_first_stage() -> None:
 
     with pytest.raises(ConfigError, match=r"no method judge.*reference"):
         list(prune(network(), EXAMPLE, function, schedule=SCHEDULE, goal=Goal((drop(),))))
-    with pytest.raises(ConfigError, match="the goal is about 'f1', and finetune judges accuracy"):
+    with pytest.raises(
+        ConfigError, match="the goal is about 'f1', which is not judged; there is accuracy"
+    ):
         list(prune(network(), EXAMPLE, Scripted(), schedule=SCHEDULE,
                    goal=Goal((AtMetricDrop("f1", 0.1),))))  # fmt: skip
     missing = Goal((AtMetricDrop("f1", 0.1, reference=0.5),))

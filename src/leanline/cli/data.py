@@ -102,7 +102,7 @@ def make(
 
 def _text(name: str, values: dict[str, Any]) -> str:
     _, channels, height, width = values["input_shape"]
-    kind = "classes" if values["task"] == "segmentation" else "channels of the clean pictures"
+    kind = "classes" if values["task"] == "segmentation" else "channel(s) of the clean pictures"
     counts = ", ".join(f"{count} {split}" for split, count in values["pictures"].items())
     return (
         f"{name} is fine\n"

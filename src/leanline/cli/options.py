@@ -55,11 +55,11 @@ Confirm = Annotated[
 ]
 BatchSize = Annotated[
     int | None,
-    typer.Option(min=1, help="Pictures a step; by default 5, or as the network was trained."),
+    typer.Option(min=1, help="Pictures a step; by default 5, when pruning as in training."),
 ]
 LearningRate = Annotated[
     float | None,
-    typer.Option("--lr", help="Step size; by default 0.001, or as the network was trained."),
+    typer.Option("--lr", help="Step size; by default 0.001, when pruning as in training."),
 ]
 Pictures = Annotated[
     int | None,

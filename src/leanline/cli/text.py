@@ -6,14 +6,16 @@ from typing import Any
 
 
 def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    """Rows under their column names; columns that no row has are left out."""
+    """Rows under their column names, words to the left; columns that no row has are left out."""
     rows = list(rows)
     shown = [column for column in columns if any(column in row for row in rows)]
     cells = [[number(row.get(column, "")) for column in shown] for row in rows]
     heads = [column.removeprefix("metric.") for column in shown]
     widths = [max(len(cell) for cell in column) for column in zip(heads, *cells, strict=True)]
+    words = [all(isinstance(row.get(column, ""), str) for row in rows) for column in shown]
+    sides = ["<" if word else ">" for word in words]
     return "\n".join(
-        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        "  ".join(f"{c:{s}{w}}" for c, s, w in zip(line, sides, widths, strict=True)).rstrip()
         for line in [heads, *cells]
     )
 

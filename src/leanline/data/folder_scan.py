@@ -149,7 +149,7 @@ def _check_channels(scan: FolderScan, first: Pair, other: Pair) -> None:
     for path, header, other_path, other_header in compared:
         if header.channels != other_header.channels:
             scan.problems.append(
-                f"{path} has {header.channels} channels and {other_path} has "
+                f"{path} has {header.channels} channel(s) and {other_path} has "
                 f"{other_header.channels}; use all grey or all colour"
             )
         elif header.full_scale != other_header.full_scale:

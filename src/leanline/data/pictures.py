@@ -2,6 +2,9 @@
 
 A TIFF may have any number of channels: as samples of its pixels, or as the pages of a file whose
 axes (as ImageJ, OME and tifffile write them) are channel, height, width.
+
+Cameras and phones store pictures as the sensor lies and write into the file how to turn them (the
+orientation of EXIF). Pictures, their headers and labels are all turned upright.
 """
 
 import struct
@@ -16,7 +19,7 @@ import torch
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
-from PIL import UnidentifiedImageError
+from PIL import ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from leanline.errors import DataError
@@ -26,6 +29,8 @@ _TIFF = (".tif", ".tiff")
 _JPEG = (".jpg", ".jpeg")
 _BITS_PER_SAMPLE = 258  # tags of TIFF
 _SAMPLES_PER_PIXEL = 277
+_ORIENTATION = 274
+_LYING = (5, 6, 7, 8)  # orientations that exchange height and width
 _TRANSPARENT = (tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA)
 _COLOUR = {"RGB": 3, "P": 3}
 _GREY = ("1", "L", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")
@@ -136,6 +141,8 @@ def _needs_tifffile(path: Path) -> bool:
 
 def _pillow_header(path: Path, opened: Any) -> Header:
     width, height = opened.size
+    if _orientation(opened) in _LYING:
+        width, height = height, width
     if opened.format in ("PNG", "TIFF") and getattr(opened, "n_frames", 1) > 1:
         raise DataError(f"{path} holds {opened.n_frames} pictures; save one a file")
     if opened.mode not in (*_GREY, *_COLOUR):
@@ -150,6 +157,17 @@ def _pillow_header(path: Path, opened: Any) -> Header:
         opened.mode, 65535 if opened.mode.startswith("I;16") else 255
     )
     return Header(height, width, _COLOUR.get(opened.mode, 1), full_scale)
+
+
+def _orientation(opened: PillowImage.Image) -> int:
+    """How a file that was opened, and not loaded, says that it has to be turned; 1 is upright.
+
+    Pillow turns TIFF by itself. Of a PNG only what stands before its pixels is asked for, since the
+    rest costs reading them.
+    """
+    if opened.format == "TIFF" or "exif" not in opened.info:
+        return 1
+    return int(opened.getexif().get(_ORIENTATION, 1))
 
 
 def _png_bits(path: Path) -> int:
@@ -176,6 +194,12 @@ def _tiff_header(path: Path, stack: tifffile.TiffFile) -> Header:
         raise DataError(f"{path} holds printing inks (CMYK); save it as grey or RGB")
     if page.dtype is None or page.dtype.kind not in "uif":
         raise DataError(f"{path} holds {page.dtype} values; save integers or floating point")
+    turned = page.tags.valueof(_ORIENTATION, 1)
+    if turned != 1:
+        raise DataError(
+            f"{path} is to be turned before it is shown (EXIF orientation {turned}), which is not "
+            "done for a TIFF of this kind; save it upright"
+        )
     shape = dict(zip(part.axes, part.shape, strict=True))
     limit = PillowImage.MAX_IMAGE_PIXELS
     if limit is not None and shape["Y"] * shape["X"] > 2 * limit:
@@ -197,10 +221,14 @@ def _pixels(path: Path, colours: bool) -> NDArray[Any]:
                 if part.axes in ("SYX", "CYX"):
                     pixels = np.moveaxis(pixels, 0, -1)
             return pixels[..., 0] if pixels.ndim == 3 and pixels.shape[-1] == 1 else pixels
-        with PillowImage.open(path) as opened:
+        # Not by its path: Pillow 13.0 maps uncompressed TIFF into memory then, and scrambles those
+        # that it has to turn by a quarter.
+        with path.open("rb") as file, PillowImage.open(file) as opened:
+            turned = _orientation(opened) != 1
             opened.load()
-            if opened.mode == "P" and colours:
-                return np.asarray(opened.convert("RGB"))
-            return np.asarray(opened)
+            upright = ImageOps.exif_transpose(opened) if turned else opened
+            if upright.mode == "P" and colours:
+                return np.asarray(upright.convert("RGB"))
+            return np.asarray(upright)
     except _DAMAGE as error:
         raise DataError(f"{path} is damaged or cut off: {error}") from error

@@ -117,6 +117,12 @@ def changing_pictures(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if key not in _NOT_THE_PICTURES}
 
 
+def full_name(name: str) -> str:
+    """The name of a data set with the whole path of its folder, if it has one."""
+    kind, colon, place = name.partition(":")
+    return f"{kind}:{Path(place).expanduser().absolute()}" if colon and place else name
+
+
 def choose_data(name: str, settings: Mapping[str, Any]) -> DataChoice:
     """Open a data set.
 
@@ -124,9 +130,7 @@ def choose_data(name: str, settings: Mapping[str, Any]) -> DataChoice:
         ConfigError: an unknown name or setting, or no training picture.
         DataError: a folder that cannot be used.
     """
-    kind, colon, place = name.partition(":")
-    if colon and place:
-        name = f"{kind}:{Path(place).expanduser().absolute()}"
+    name = full_name(name)
     dataset = data.make(name, **settings)
     lengths = {split: len(dataset.split(split)) for split in SPLITS}
     for split in SPLITS:

@@ -9,7 +9,7 @@ from typing import Any
 
 from leanline.errors import RunError
 from leanline.experiments.cells import Cell, Pair
-from leanline.experiments.choices import changing_pictures
+from leanline.experiments.choices import changing_pictures, full_name
 from leanline.experiments.config import DataConfig, NetworkConfig
 from leanline.experiments.sweep import Sweep
 from leanline.records.configuration import describe_difference, plain
@@ -69,7 +69,10 @@ def _made_from(
     names = recorded["data"]["settings"].keys() | given.keys()
     return {
         "model": {"name": network.model, "settings": dict(network.settings)},
-        "data": {"settings": {name: given.get(name) for name in names}},
+        "data": {
+            "name": full_name(data.name),
+            "settings": {name: given.get(name) for name in names},
+        },
     }
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leanline import pruning
-from leanline.errors import LeanlineError
+from leanline.errors import ConfigError, LeanlineError
 from leanline.experiments.cells import Cell, Pair
 from leanline.experiments.config import ExperimentConfig
 from leanline.experiments.pool import Task, run_tasks
@@ -36,8 +36,14 @@ class Sweep:
         """The cells of a configuration, below an experiment's folder.
 
         Raises:
-            ConfigError: there is no rule of a name.
+            ConfigError: there is no rule of a name, or the folder of a data set is not said.
         """
+        for data, settings in config.data.items():
+            kind, _, place = settings.name.partition(":")
+            if place == "DIR":
+                raise ConfigError(
+                    f"say where the pictures are: --set data.{data}.name={kind}:FOLDER"
+                )
         pairs = tuple(
             Pair(root.absolute(), config, network, data)
             for data in config.data

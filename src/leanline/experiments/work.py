@@ -35,6 +35,7 @@ def train_dense(pair: Pair) -> None:
     with limited_threads(config.threads):
         network = choice.make()
         check_fit(network, choice.name, chosen)
+        _check_metric(pair, network, chosen)
         if not choice.name.startswith(PRETRAINED):
             fitting = pair.network_config.training
             if fitting is None:
@@ -159,6 +160,19 @@ def _judge(
     settings = pair.network_config.retraining.training(0, 1, pair.config.accelerator)
     forward = _forward(pair, chosen.dataset.split(split)[0][0][None])
     return Trainer(model, chosen.dataset, settings, forward).evaluate(split, pictures)
+
+
+def _check_metric(pair: Pair, network: nn.Module, chosen: DataChoice) -> None:
+    """Refuses a metric that these data are not judged by, before hours are spent."""
+    metric = pair.data_config.metric
+    if metric is None:
+        return
+    names = _judge(pair, network.to(pair.config.accelerator), chosen, "val", 1)
+    if metric not in names:
+        raise ConfigError(
+            f"data.{pair.data}.metric is {metric!r}, and a network for "
+            f"{chosen.dataset.task} is judged by {', '.join(names)}"
+        )
 
 
 def _forward(pair: Pair, example: Tensor) -> Forward:

@@ -54,7 +54,9 @@ class Goal:
     patience: int = 1
 
     def __post_init__(self) -> None:
-        if not self.rules or not all(isinstance(rule, StopRule) for rule in self.rules):
+        rules: object = self.rules  # what is typed is not always what is given
+        several = isinstance(rules, tuple | list) and len(rules) > 0
+        if not several or not all(isinstance(rule, StopRule) for rule in self.rules):
             raise ConfigError(f"Goal(rules={self.rules!r}): give rules, such as (AtSpeedup(10),)")
         if self.patience < 1:
             raise ConfigError(f"Goal(patience={self.patience}): give at least one stage")

@@ -114,7 +114,7 @@ class AtSpeedup(StopRule):
     def describe(self, stage: Stage) -> str:
         """The speed-up, and the one that is wanted."""
         speedup = _figure(stage.measured, self.figure, stage)
-        return f"{speedup:.1f} times as fast (wanted: {self.at_least:g})"
+        return f"{speedup:.1f} times as fast (wanted: at least {self.at_least:g})"
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class AtFilters(StopRule):
 
     def describe(self, stage: Stage) -> str:
         """Filters, and how many are wanted."""
-        return f"{stage.kept_filters:,} filters (wanted: {self.count:,})"
+        return f"{stage.kept_filters:,} filters (wanted: at most {self.count:,})"
 
 
 Better = Literal["higher", "lower"]

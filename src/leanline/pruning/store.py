@@ -136,6 +136,7 @@ def judge_dense(model: nn.Module, finetune: Finetune, goal: Goal) -> dict[str, f
     for name in goal.metrics:
         if name not in found:
             raise ConfigError(
-                f"the goal is about {name!r}, and finetune judges {', '.join(found) or 'nothing'}"
+                f"the goal is about {name!r}, which is not judged; there is "
+                f"{', '.join(found) or 'nothing'}"
             )
     return {DENSE + name: found[name] for name in goal.metrics}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from leanline.errors import RunError
+from leanline.errors import ConfigError, RunError
 from leanline.experiments.results import DENSE, FILE, read_results
 from leanline.experiments.run import NETWORKS, SETTINGS
 from leanline.report.metrics import Metric, main_metric, metric_named
@@ -72,12 +72,20 @@ class Experiment:
         return tuple(name for name in order if name in found)
 
     def metric(self, pair: tuple[str, str]) -> Metric:
-        """What results on a data set are compared by."""
-        named = self.config["data"][pair[1]].get("metric")
-        if named:
-            return metric_named(str(named))
+        """What results on a data set are compared by.
+
+        Raises:
+            ConfigError: the configuration names a metric that the results do not have.
+        """
         columns = self.of_pair(pair).dropna(axis="columns", how="all").columns
         names = [name.removeprefix("val_") for name in columns if name.startswith("val_")]
+        named = self.config["data"][pair[1]].get("metric")
+        if named and names and named not in names:
+            raise ConfigError(
+                f"data.{pair[1]}.metric is {named!r}, and the results have {', '.join(names)}"
+            )
+        if named:
+            return metric_named(str(named))
         return main_metric(names, two_classes=False) or metric_named("loss")
 
     def expected(self) -> int:
