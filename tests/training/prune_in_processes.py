@@ -1,10 +1,12 @@
 """Prune and retrain in one of several processes: the script of test_processes.py.
 
-Called as ``prune_in_processes.py DEVICES OUT``; process 0 writes OUT.
+Called as ``prune_in_processes.py DEVICES OUT STEPS``; process 0 writes OUT. The run folder is
+OUT.run; of its stages, the first STEPS are made, or gone on with.
 """
 
 import os
 import sys
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -31,20 +33,21 @@ class Bars:
         return list(zip(images, labels, strict=True))[: 6 if name == "train" else 5]
 
 
-def main(devices: int, out: Path) -> None:
+def main(devices: int, out: Path, steps: int) -> None:
     """Prune a small network with the global batch over all processes."""
     torch.set_num_threads(1)
     model = MSD(4, 1, 2, seed=0)
     config = TrainingConfig(iterations=3, batch_size=2, lr=1e-3, devices=devices)
-    stages = list(
-        prune(
-            model,
-            torch.zeros(1, 1, 12, 12),
-            Retrain(Bars(), config),
-            GeometricMedian(),
-            Schedule(0.5, 2),
-        )
+    run = prune(
+        model,
+        torch.zeros(1, 1, 12, 12),
+        Retrain(Bars(), config),
+        GeometricMedian(),
+        Schedule(0.5, 2),
+        out=out.with_suffix(".run"),
     )
+    stages = list(islice(run, steps))
+    run.close()
     metrics = {
         f"{stage.index}.{name}": torch.tensor(value, dtype=torch.float64)
         for stage in stages
@@ -55,4 +58,4 @@ def main(devices: int, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]))
+    main(int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))

@@ -15,7 +15,7 @@ Finetune = Callable[..., Mapping[str, float] | None]
 """Called as ``finetune(model)``, or ``finetune(model, stage)`` if its second positional argument
 has no default or is called ``stage``; trains the model in place and may return metrics, which are
 numbers by name. With ``state_dict`` and ``load_state_dict`` its state (of tensors) is written with
-each stage and restored on resume; see also `Divisible` and `Judging`."""
+each stage and restored on resume; see also `Divisible`, `Judging` and `Shared`."""
 
 
 @runtime_checkable
@@ -48,6 +48,21 @@ class Judging(Protocol):
 
     def judge(self, model: nn.Module) -> Mapping[str, float]:
         """The metrics of a model, which stays as it is."""
+        ...
+
+
+@runtime_checkable
+class Shared(Protocol):
+    """A finetune function that several processes call together, each with its copy of the model."""
+
+    @property
+    def processes(self) -> int:
+        """How many there are."""
+        ...
+
+    @property
+    def rank(self) -> int:
+        """The number of this one; number 0 writes the run folder."""
         ...
 
 

@@ -13,15 +13,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from leanline.errors import ConfigError
 from leanline.graph import resolve_ignored
 from leanline.masks import apply_masks, baked_copy
 from leanline.pruning.criteria import Criterion, Lean
-from leanline.pruning.finetune import Finetune, described, state_of
+from leanline.pruning.finetune import Finetune, Shared, described, state_of
 from leanline.pruning.goal import Goal
 from leanline.pruning.schedule import Schedule
 from leanline.pruning.select import fitting_count
 from leanline.pruning.stage_work import Task, Work
 from leanline.pruning.stages import DENSE, Stage
+from leanline.pruning.stop_rules import AtSpeedup
 from leanline.pruning.store import Store, judge_dense
 from leanline.pruning.tracing import trace
 from leanline.records.progress import bar
@@ -73,7 +75,7 @@ def prune(
         A stage, when it is done; with ``resume``, first those that the folder holds.
 
     Raises:
-        ConfigError: a wrong argument.
+        ConfigError: a wrong argument; a speed-up as the goal of several processes.
         RunError: ``out`` belongs to another run (another network, size of the example, criterion,
             schedule, seed, ignored modules or description) or cannot be written.
         CheckpointError: a checkpoint in ``out`` is damaged.
@@ -82,28 +84,34 @@ def prune(
     task = Task(model, example_inputs, criterion, ignore, finetune)
     ignored = resolve_ignored(model, ignore)  # before a folder is made that says so
     fitting_count(trace(model, example_inputs, ignore), schedule.keep)  # before hours of training
-    if out is None:
-        run: Any = contextlib.nullcontext()
-    else:
-        state = {k: v.detach().cpu().contiguous() for k, v in state_of(model).items()}
-        run = RunFolder.open(
-            out,
-            {
-                "command": "prune",
-                **(about or {}),
-                "criterion": described(criterion),
-                "schedule": asdict(schedule),
-                "seed": seed,
-                "ignore": sorted(ignored),
-                "example_inputs": [
-                    list(t.shape) for t in tree_leaves(example_inputs) if isinstance(t, Tensor)
-                ],
-                "finetune": described(finetune),
-                **({} if goal is None else {"goal": described(goal)}),
-                "initial_weights": checksum(state, {}),
-            },
-            resume=resume,
+    shared: object = finetune
+    processes, rank = (shared.processes, shared.rank) if isinstance(shared, Shared) else (1, 0)
+    if processes > 1 and goal is not None and any(isinstance(r, AtSpeedup) for r in goal.rules):
+        raise ConfigError(
+            f"a goal with AtSpeedup and {processes} processes: each would measure another speed, "
+            "and they would part; prune to a speed-up in one process"
         )
+    run: Any = contextlib.nullcontext()
+    if out is not None:
+        state = {k: v.detach().cpu().contiguous() for k, v in state_of(model).items()}
+        config = {
+            "command": "prune",
+            **(about or {}),
+            "criterion": described(criterion),
+            "schedule": asdict(schedule),
+            "seed": seed,
+            "ignore": sorted(ignored),
+            "example_inputs": [
+                list(t.shape) for t in tree_leaves(example_inputs) if isinstance(t, Tensor)
+            ],
+            "finetune": described(finetune),
+            **({} if goal is None else {"goal": described(goal)}),
+            "initial_weights": checksum(state, {}),
+        }
+        if rank:
+            run = RunFolder.follow(out, config)
+        else:
+            run = RunFolder.open(out, config, resume=resume)
     with run as folder:
         store = Store(model, finetune, folder, goal)
         measure = _measuring(task, goal, store)

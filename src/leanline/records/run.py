@@ -66,6 +66,7 @@ class RunFolder:
         self.config: dict[str, Any] = header["config"]
         self.versions: dict[str, str] = {name: header[name] for name in ("leanline", "torch")}
         self._lock = lock
+        self._follows = False
         self._stages = _read_stages(path / STAGES)
         self._pending: dict[str, str] = {}
 
@@ -102,12 +103,7 @@ class RunFolder:
                 header = _read_header(folder)
                 _compare(folder, header, wanted)
             else:
-                header = {
-                    "schema": SCHEMA,
-                    "leanline": __version__,
-                    "torch": str(torch.__version__),
-                    "config": wanted,
-                }
+                header = _new_header(wanted)
                 write_text(folder / CONFIG, canonical(header, indent=2) + "\n")
             run = cls(folder, header, lock)
             if run.stages and not resume:
@@ -131,6 +127,26 @@ class RunFolder:
         if not (folder / CONFIG).is_file():
             raise RunError(f"{folder} is no run folder: it has no {CONFIG}")
         return cls(folder, _read_header(folder), None)
+
+    @classmethod
+    def follow(cls, path: PathLike, config: Mapping[str, Any]) -> "RunFolder":
+        """Work beside the process that opens the same folder, with what it holds until now.
+
+        For processes that do the same work together: one `open` writes, the others follow. Rows
+        that are appended here are kept in memory; no file is written or removed.
+
+        Raises:
+            ConfigError, RunError: As by `open`.
+        """
+        folder, wanted = Path(path).absolute(), plain(config)
+        if (folder / CONFIG).exists():
+            header = _read_header(folder)
+            _compare(folder, header, wanted)
+        else:
+            header = _new_header(wanted)
+        run = cls(folder, header, None)
+        run._follows = True
+        return run
 
     @property
     def stages(self) -> tuple[dict[str, Scalar], ...]:
@@ -165,7 +181,8 @@ class RunFolder:
         written = {column: _scalar(column, value) for column, value in row.items()}
         written |= {CHECKSUM_COLUMN + name: digest for name, digest in self._pending.items()}
         rows = [*self._stages, written]
-        write_text(self.path / STAGES, "".join(canonical(each) + "\n" for each in rows))
+        if not self._follows:
+            write_text(self.path / STAGES, "".join(canonical(each) + "\n" for each in rows))
         self._stages = rows
         self._pending = {}
         return dict(written)
@@ -194,7 +211,8 @@ class RunFolder:
                 f"checkpoint {name!r} of {self.path} belongs to a finished stage and cannot be "
                 "overwritten; give each stage's checkpoint a name of its own"
             )
-        self._pending[name] = tensor_files.save_tensors(file, tensors, metadata)
+        if not self._follows:
+            self._pending[name] = tensor_files.save_tensors(file, tensors, metadata)
         return file
 
     def load_tensors(self, name: str) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -229,7 +247,7 @@ class RunFolder:
         are passed over.
         """
         self._must_be_open()
-        for name in names:
+        for name in () if self._follows else names:
             tensor_files.remove_tensors(self._file(name))
             self._pending.pop(name, None)
 
@@ -251,7 +269,7 @@ class RunFolder:
         self.close()
 
     def _must_be_open(self) -> None:
-        if self._lock is None:
+        if self._lock is None and not self._follows:
             raise RunError(f"{self.path} is not open for writing; use RunFolder.open")
 
     def _file(self, name: str) -> Path:
@@ -282,6 +300,11 @@ def _refuse_foreign(folder: Path) -> None:
             f"{folder} is not empty and holds no run (it has {', '.join(foreign[:3])}"
             f"{', ...' if len(foreign) > 3 else ''}); choose another folder"
         )
+
+
+def _new_header(config: Any) -> dict[str, Any]:
+    torch_version = str(torch.__version__)
+    return {"schema": SCHEMA, "leanline": __version__, "torch": torch_version, "config": config}
 
 
 def _read_header(folder: Path) -> dict[str, Any]:

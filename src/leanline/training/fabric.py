@@ -1,5 +1,6 @@
 """Lightning Fabric: where a network is trained and in which precision."""
 
+import os
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -19,6 +20,17 @@ Forward: TypeAlias = Callable[[nn.Module], Run]
 def as_it_is(model: nn.Module) -> Run:
     """Runs the model itself."""
     return model
+
+
+def process_rank(config: TrainingConfig) -> int:
+    """The number of this process among those that train together, known before they have met.
+
+    It is what torchrun, Lightning's own launcher or Slurm say in the environment.
+    """
+    if config.devices == 1:
+        return 0
+    given = (os.environ.get(name) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+    return next((int(value) for value in given if value is not None), 0)
 
 
 def make_fabric(config: TrainingConfig) -> Fabric:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from leanline.data.dataset import ImagingDataset
 from leanline.errors import ConfigError
 from leanline.training.config import TrainingConfig
-from leanline.training.fabric import Forward, as_it_is
+from leanline.training.fabric import Forward, as_it_is, process_rank
 from leanline.training.loop import Trainer
 from leanline.training.losses import Loss
 
@@ -85,6 +85,16 @@ class Retrain:
         self.batch_norm_batches = batch_norm_batches
         self._trainer: Trainer | None = None
         self._state: Mapping[str, Tensor] = {}
+
+    @property
+    def processes(self) -> int:
+        """Processes that train together, each on a device of its own."""
+        return self.config.devices
+
+    @property
+    def rank(self) -> int:
+        """The number of this process among them."""
+        return process_rank(self.config)
 
     @property
     def description(self) -> dict[str, object]:
