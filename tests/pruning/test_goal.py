@@ -293,3 +293,12 @@ def test_speed_is_measured_on_copies() -> None:
     assert found.milliseconds > 0
     assert torch.get_num_threads() == threads
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_several_processes_cannot_prune_to_a_speed() -> None:
+    class Together(Scripted):
+        processes, rank = 2, 0
+
+    run = prune(network(), EXAMPLE, Together(0.9), goal=Goal((AtSpeedup(2.0),)))
+    with pytest.raises(ConfigError, match="2 processes: each would measure another speed"):
+        next(iter(run))

@@ -130,6 +130,29 @@ def test_one_writer_and_any_readers(tmp_path: Path) -> None:
         run.save_tensors("x", {})
 
 
+def test_a_follower_writes_nothing(tmp_path: Path) -> None:
+    """It begins with what is there, also with nothing, and goes on in memory."""
+    early = RunFolder.follow(tmp_path / "x", CONFIG)
+    assert early.stages == () and not (tmp_path / "x").exists()
+    with RunFolder.open(tmp_path / "x", CONFIG) as writer:
+        writer.save_tensors("stage-0", {"w": torch.ones(2)})
+        writer.append_stage({"stage": 0})
+        files = {file: file.read_bytes() for file in (tmp_path / "x").rglob("*") if file.is_file()}
+        follower = RunFolder.follow(tmp_path / "x", CONFIG)
+        assert torch.equal(follower.load_tensors("stage-0")[0]["w"], torch.ones(2))
+        for run in (early, follower):
+            run.save_tensors("stage-1", {"w": torch.zeros(2)})
+            run.append_stage({"stage": 1})
+            run.remove_tensors(["stage-0"])
+            run.close()
+        assert [row["stage"] for row in follower.stages] == [0, 1]
+        assert [row["stage"] for row in early.stages] == [1]
+        assert files == {file: file.read_bytes() for file in files}
+        assert len(list((tmp_path / "x").rglob("*.safetensors"))) == 1
+        with pytest.raises(RunError, match="another configuration: keep"):
+            RunFolder.follow(tmp_path / "x", {**CONFIG, "keep": 0.1})
+
+
 def test_checkpoints(tmp_path: Path) -> None:
     with RunFolder.open(tmp_path, CONFIG) as run:
         run.save_tensors("stage-0", {"x": torch.zeros(3)})
