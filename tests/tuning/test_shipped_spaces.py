@@ -28,9 +28,11 @@ def test_a_space_is_whole(name):
         measured = tuning.read_measurements(file)
         assert file.stat().st_size < 100_000
     assert measured.codes.tolist() == measured.space.valid_codes().tolist()
-    np.testing.assert_allclose(measured.times, measured.samples.min(axis=1))
+    # the medians of all runs, of which as many are kept as every configuration has
+    kept = np.median(measured.samples, axis=1)
+    assert np.median(np.abs(measured.times / kept - 1)) < 0.05
     about = measured.about
-    assert about["statistic"] == "fastest of the runs" and "other work" in about["note"]
+    assert about["statistic"] == "median of repeated runs" and "without other work" in about["note"]
     assert about["platform_name"] == "Portable Computing Language" and about["settings"]
     assert "/" not in str(about["settings"]) and measured.device == about["device"]
     paper = tuning.paper_space(name.removesuffix("-pocl.parquet"))
